@@ -1,0 +1,86 @@
+#include "registry/posix_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+
+namespace poisonctl {
+
+namespace {
+
+// A file that nobody else made: O_EXCL, and a name that cannot be guessed and waited for.
+UniqueFd create_temporary(int dir_fd, const std::string& base, std::string& name) {
+  for (int attempt = 0; attempt < 16; ++attempt) {
+    std::uint64_t random = 0;
+    if (::getrandom(&random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) break;
+    name = fmt::format("{}.{:016x}.tmp", base, random);
+    UniqueFd fd(::openat(dir_fd, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                         S_IRUSR | S_IWUSR));
+    if (fd.valid() || errno != EEXIST) return fd;
+  }
+  return {};
+}
+
+int finish_replacement(int dir_fd, int fd, const std::string& temporary, const std::string& target,
+                       std::string_view content, mode_t mode) {
+  if (const int error = write_fully(fd, content); error != 0) return error;
+  if (::fchmod(fd, mode) != 0 || ::fsync(fd) != 0) return errno;
+  if (::renameat(dir_fd, temporary.c_str(), dir_fd, target.c_str()) != 0) return errno;
+  // The rename itself must reach the disk too: fsync the folder (man 2 fsync).
+  return ::fsync(dir_fd) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+Error os_error(std::string_view what, int error_number, ErrorCode otherwise) {
+  ErrorCode code = otherwise;
+  if (error_number == ENOENT || error_number == ENOTDIR) code = ErrorCode::kNoInput;
+  if (error_number == EACCES || error_number == EPERM) code = ErrorCode::kNoPrivilege;
+  return {code, fmt::format("{}: {}", what, std::generic_category().message(error_number)),
+          error_number};
+}
+
+int write_fully(int fd, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd, content.data(), content.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_view content,
+                             mode_t mode, const std::string& shown) {
+  const auto cannot = [&](int error_number) {
+    return Error{ErrorCode::kCannotWrite,
+                 fmt::format("cannot write {}: {}; the file is as it was", shown,
+                             std::generic_category().message(error_number)),
+                 error_number};
+  };
+  const auto slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (name.empty()) return cannot(EISDIR);
+
+  const UniqueFd folder_fd(::openat(dir_fd, folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder_fd.valid()) return cannot(errno);
+  std::string temporary;
+  const UniqueFd fd = create_temporary(folder_fd.get(), name, temporary);
+  if (!fd.valid()) return cannot(errno);
+  const int error = finish_replacement(folder_fd.get(), fd.get(), temporary, name, content, mode);
+  if (error != 0) {
+    ::unlinkat(folder_fd.get(), temporary.c_str(), 0);  // gone already when only the fsync failed
+    return cannot(error);
+  }
+  return {};
+}
+
+}  // namespace poisonctl

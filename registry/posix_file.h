@@ -1,0 +1,55 @@
+// A file descriptor that closes itself, and the errno words that go into an Error.
+#pragma once
+
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "registry/result.h"
+
+namespace poisonctl {
+
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    if (this != &other) {
+      reset();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  ~UniqueFd() { reset(); }
+
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] bool valid() const { return fd_ >= 0; }
+  // Gives the descriptor away: the caller closes it.
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+  void reset() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+// "WHAT: No such file or directory", with the class that callers branch on: ENOENT and ENOTDIR are
+// kNoInput, EACCES and EPERM kNoPrivilege, everything else `otherwise`.
+Error os_error(std::string_view what, int error_number, ErrorCode otherwise);
+
+// Writes all of `content` to `fd`, in as many calls as it takes. 0 or the errno.
+int write_fully(int fd, std::string_view content);
+
+// Replaces or creates `path` (relative to the folder `dir_fd`, or AT_FDCWD) with `content`, so that
+// a crash leaves the old file or the new one. Errors: kCannotWrite.
+Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_view content,
+                             mode_t mode, const std::string& shown);
+
+}  // namespace poisonctl

@@ -1,0 +1,178 @@
+#include "registry/sysroot.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "registry/posix_file.h"
+
+namespace poisonctl {
+
+namespace {
+
+class OpenFile final : public PositionedFile {
+ public:
+  OpenFile(UniqueFd fd, std::string shown) : fd_(std::move(fd)), shown_(std::move(shown)) {}
+
+  Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> buffer) const override {
+    std::size_t done = 0;
+    while (done < buffer.size()) {
+      const ssize_t got = ::pread(fd_.get(), buffer.data() + done, buffer.size() - done,
+                                  static_cast<off_t>(offset + done));
+      if (got < 0) {
+        if (errno == EINTR) continue;
+        return os_error(fmt::format("{}: read at offset {} failed", shown_, offset + done), errno,
+                        ErrorCode::kIo);
+      }
+      if (got == 0) break;
+      done += static_cast<std::size_t>(got);
+    }
+    return done;
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string shown_;
+};
+
+class FolderRoot final : public SysRoot {
+ public:
+  FolderRoot(UniqueFd root_fd, std::string root)
+      : root_fd_(std::move(root_fd)), root_(std::move(root)) {}
+
+  const std::string& root() const override { return root_; }
+
+  Result<std::string> read(std::string_view path, std::size_t limit) const override {
+    auto fd = open_inside(path, O_RDONLY);
+    if (!fd) return fd.error();
+    // Sizes of /proc and /sys files are 0 or 4096 whatever they hold: read until the end.
+    std::string content;
+    for (;;) {
+      constexpr std::size_t kStep = 64U << 10U;
+      const std::size_t before = content.size();
+      content.resize(before + kStep);
+      const ssize_t got = ::read(fd->get(), content.data() + before, kStep);
+      if (got < 0 && errno == EINTR) {
+        content.resize(before);
+        continue;
+      }
+      if (got < 0) {
+        return os_error(fmt::format("{}: read at offset {} failed", shown(path), before), errno,
+                        ErrorCode::kIo);
+      }
+      content.resize(before + static_cast<std::size_t>(got));
+      if (got == 0) return content;
+      if (content.size() > limit) {
+        return Error{
+            ErrorCode::kBadData,
+            fmt::format("{}: larger than {} bytes, which no such file is", shown(path), limit)};
+      }
+    }
+  }
+
+  Result<std::vector<std::string>> list(std::string_view path) const override {
+    auto fd = open_inside(path, O_RDONLY | O_DIRECTORY);
+    if (!fd) return fd.error();
+    DIR* const folder = ::fdopendir(fd->get());
+    if (folder == nullptr) return os_error(shown(path), errno, ErrorCode::kIo);
+    static_cast<void>(fd->release());  // closedir closes it
+    std::vector<std::string> names;
+    errno = 0;
+    for (const dirent* entry = ::readdir(folder); entry != nullptr; entry = ::readdir(folder)) {
+      const std::string_view name = static_cast<const char*>(entry->d_name);
+      if (name != "." && name != "..") names.emplace_back(name);
+      errno = 0;
+    }
+    const int error = errno;
+    ::closedir(folder);
+    if (error != 0) return os_error(shown(path), error, ErrorCode::kIo);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  Result<std::unique_ptr<PositionedFile>> open(std::string_view path) const override {
+    auto fd = open_inside(path, O_RDONLY);
+    if (!fd) return fd.error();
+    return std::unique_ptr<PositionedFile>(std::make_unique<OpenFile>(*std::move(fd), shown(path)));
+  }
+
+  Result<void> replace_file(std::string_view path, std::string_view content,
+                            mode_t mode) const override {
+    const auto slash = path.rfind('/');
+    const std::string_view folder = slash == std::string_view::npos ? "." : path.substr(0, slash);
+    auto folder_fd = make_folders(folder);
+    if (!folder_fd) return folder_fd.error();
+    return replace_file_at(folder_fd->get(), std::string(path.substr(slash + 1)), content, mode,
+                           shown(path));
+  }
+
+ private:
+  // Opens `path` so that no link and no ".." leaves the root.
+  Result<UniqueFd> open_inside(std::string_view path, int flags) const {
+    const std::string name(path);
+    if (root_ == "/") {
+      UniqueFd fd(::openat(root_fd_.get(), name.c_str(), flags | O_CLOEXEC));
+      if (!fd.valid()) return os_error(shown(path), errno, ErrorCode::kIo);
+      return fd;
+    }
+    open_how how{};
+    how.flags = static_cast<decltype(how.flags)>(flags | O_CLOEXEC);
+    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    UniqueFd fd(
+        static_cast<int>(::syscall(SYS_openat2, root_fd_.get(), name.c_str(), &how, sizeof how)));
+    if (!fd.valid()) return os_error(shown(path), errno, ErrorCode::kIo);
+    return fd;
+  }
+
+  // The folder at `path`, made with its parents where missing.
+  Result<UniqueFd> make_folders(std::string_view path) const {
+    auto found = open_inside(path, O_RDONLY | O_DIRECTORY);
+    if (found || found.error().os_error != ENOENT) return found;
+    const auto slash = path.rfind('/');
+    auto parent = make_folders(slash == std::string_view::npos ? "." : path.substr(0, slash));
+    if (!parent) return parent;
+    const std::string name(path.substr(slash + 1));
+    if (::mkdirat(parent->get(), name.c_str(), 0755) != 0 && errno != EEXIST) {
+      return os_error("cannot make folder " + shown(path), errno, ErrorCode::kCannotWrite);
+    }
+    return open_inside(path, O_RDONLY | O_DIRECTORY);
+  }
+
+  UniqueFd root_fd_;
+  std::string root_;
+};
+
+}  // namespace
+
+std::string SysRoot::shown(std::string_view path) const {
+  return root() == "/" ? fmt::format("/{}", path) : fmt::format("{}/{}", root(), path);
+}
+
+Result<std::unique_ptr<SysRoot>> open_sysroot(const std::string& folder) {
+  UniqueFd fd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return os_error("machine tree " + folder, errno, ErrorCode::kNoInput);
+  std::string root = folder;
+  while (root.size() > 1 && root.back() == '/') root.pop_back();
+  if (root != "/") {
+    open_how how{};
+    how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    how.resolve = RESOLVE_IN_ROOT;
+    const UniqueFd probe(static_cast<int>(::syscall(SYS_openat2, fd.get(), ".", &how, sizeof how)));
+    if (!probe.valid()) {
+      return Error{ErrorCode::kNotAvailable,
+                   fmt::format("--sysroot {}: this kernel has no openat2(2) with RESOLVE_IN_ROOT "
+                               "(Linux 5.6), without which links could leave the tree",
+                               folder),
+                   errno};
+    }
+  }
+  return std::unique_ptr<SysRoot>(std::make_unique<FolderRoot>(std::move(fd), std::move(root)));
+}
+
+}  // namespace poisonctl
