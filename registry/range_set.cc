@@ -95,6 +95,29 @@ RangeSet RangeSet::widened_to(PageShift shift) const {
   return result;
 }
 
+RangeSet RangeSet::narrowed_to(PageShift shift) const {
+  const std::uint64_t mask = shift.page_size() - 1;
+  RangeSet result;
+  for (const ByteRange& range : ranges_) {
+    const std::uint64_t begin = (range.begin_ + mask) & ~mask;
+    const std::uint64_t end = range.end_ & ~mask;
+    if (begin < end) result.ranges_.push_back({begin, end});
+  }
+  return result;
+}
+
+RangeSet RangeSet::within(const ByteRange& range) const {
+  RangeSet result;
+  auto entry = std::upper_bound(
+      ranges_.begin(), ranges_.end(), range.begin_,
+      [](std::uint64_t begin, const ByteRange& candidate) { return begin < candidate.end_; });
+  for (; entry != ranges_.end() && entry->begin_ < range.end_; ++entry) {
+    result.ranges_.push_back(
+        {std::max(entry->begin_, range.begin_), std::min(entry->end_, range.end_)});
+  }
+  return result;
+}
+
 bool RangeSet::contains(const ByteRange& range) const {
   const auto after = std::upper_bound(
       ranges_.begin(), ranges_.end(), range.begin_,

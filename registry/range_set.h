@@ -28,6 +28,11 @@ class RangeSet {
   // Every frame that holds a byte of the set, whole.
   [[nodiscard]] RangeSet widened_to(PageShift shift) const;
 
+  // Only the frames that are in the set from their first byte to their last.
+  [[nodiscard]] RangeSet narrowed_to(PageShift shift) const;
+  // The part of the set that lies in `range`. Logarithmic in the number of ranges, plus the answer.
+  [[nodiscard]] RangeSet within(const ByteRange& range) const;
+
   // Logarithmic in the number of ranges.
   [[nodiscard]] bool contains(const ByteRange& range) const;
   [[nodiscard]] bool overlaps(const ByteRange& range) const;

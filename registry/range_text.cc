@@ -52,9 +52,9 @@ Result<ByteRange> parse_frames(std::string_view text, std::string_view body, Pag
 Result<ByteRange> aligned(std::string_view text, const ByteRange& range, PageShift shift) {
   if (range.is_aligned(shift)) return range;
   const ByteRange whole = range.widened_to(shift);
-  return usage(text, fmt::format("not aligned to the {}-byte page; the {} that hold it: {}+{}",
-                                 shift.page_size(),
-                                 whole.frame_count(shift) == 1 ? "one frame" : "whole frames",
+  return usage(text, fmt::format("not aligned to the {}-byte page; {}: {}+{}", shift.page_size(),
+                                 whole.frame_count(shift) == 1 ? "the frame that holds it is"
+                                                               : "the frames that hold it are",
                                  to_hex(whole.begin().value()), to_hex(whole.size())));
 }
 

@@ -1,0 +1,52 @@
+// The contract of a backend: one way to keep ranges out of a kernel. A backend sees a retire list and
+// facts about the machine; it never reads the registry.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "registry/range_set.h"
+#include "registry/result.h"
+#include "registry/retire_list.h"
+#include "registry/sysroot.h"
+
+namespace poisonctl {
+
+// What a machine can do with a backend, and if not, why and what would help.
+struct Availability {
+  bool available = false;
+  std::string reason;  // one sentence in both cases
+};
+
+// What a plan would do. For every plan, `covered` and `refused` are disjoint and together exactly the
+// frames of the retire list and what it had refused already: no byte is dropped silently.
+struct Plan {
+  RangeSet covered;
+  std::vector<Refusal> refused;           // sorted by address
+  std::vector<std::string> side_effects;  // what else changes, one sentence each
+  std::string artifact;                   // what emit writes; empty when nothing is covered
+};
+
+// Stateless: every method may be called from any thread.
+class Backend {
+ public:
+  Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  virtual ~Backend() = default;
+
+  // As on the command line.
+  [[nodiscard]] virtual std::string_view name() const = 0;
+  // What it does, in one line for people.
+  [[nodiscard]] virtual std::string_view summary() const = 0;
+  // Looks at features of the machine, never at version numbers.
+  [[nodiscard]] virtual Availability probe(const SysRoot& sysroot) const = 0;
+  // Reads what it must know of the machine and plans; changes nothing. Errors: those of the files
+  // it reads. To be called only where probe says it is available.
+  [[nodiscard]] virtual Result<Plan> plan(const RetireList& list,
+                                          const SysRoot& sysroot) const = 0;
+};
+
+}  // namespace poisonctl

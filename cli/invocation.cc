@@ -1,0 +1,111 @@
+#include "cli/invocation.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+
+#include "cli/version.h"
+#include "registry/posix_file.h"
+#include "registry/range_text.h"
+
+namespace poisonctl {
+
+namespace {
+
+Result<void> make_default_folder() {
+  constexpr const char* kFolder = "/var/lib/poisonctl";
+  if (::mkdir(kFolder, S_IRWXU | S_IRGRP | S_IXGRP) != 0 && errno != EEXIST) {
+    return os_error(fmt::format("cannot make {}", kFolder), errno, ErrorCode::kCannotWrite);
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<std::string> Invocation::arguments() const {
+  return has("argument") ? option<std::vector<std::string>>("argument")
+                         : std::vector<std::string>();
+}
+
+const std::string& Invocation::registry_path() const { return option<std::string>("registry"); }
+
+Result<const SysRoot*> Invocation::sysroot() {
+  if (!sysroot_) {
+    auto opened = open_sysroot(option<std::string>("sysroot"));
+    if (!opened) return opened.error();
+    sysroot_ = *std::move(opened);
+  }
+  return sysroot_.get();
+}
+
+Result<const Machine*> Invocation::machine() {
+  if (!machine_) {
+    const auto root = sysroot();
+    if (!root) return root.error();
+    auto loaded = load_machine(**root);
+    if (!loaded) return loaded.error();
+    machine_ = *std::move(loaded);
+  }
+  return &*machine_;
+}
+
+Result<const MemoryMap*> Invocation::memory_map() {
+  if (!memory_map_) {
+    const auto root = sysroot();
+    if (!root) return root.error();
+    auto loaded = load_memory_map(**root);
+    if (!loaded) return loaded.error();
+    memory_map_ = *std::move(loaded);
+  }
+  return &*memory_map_;
+}
+
+Result<Store> Invocation::open_store(Store::Mode mode) const {
+  if (mode == Store::Mode::kCreate && registry_path() == kDefaultRegistry) {
+    if (auto made = make_default_folder(); !made) return made.error();
+  }
+  auto store = Store::open(registry_path(), mode);
+  if (!store && store.error().code == ErrorCode::kNoInput) {
+    return Error{ErrorCode::kNoInput,
+                 mode == Store::Mode::kCreate
+                     ? fmt::format("{}: its folder does not exist; make it first", registry_path())
+                     : fmt::format("no registry at {}: nothing has been recorded there yet. "
+                                   "'poisonctl record' or 'poisonctl collect' makes it",
+                                   registry_path()),
+                 store.error().os_error};
+  }
+  return store;
+}
+
+Result<Provenance> Invocation::provenance(const std::string& source) {
+  const auto here = machine();
+  if (!here) return here.error();
+  return Provenance{
+      .time = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now()),
+      .source = source,
+      .tool = fmt::format("poisonctl {}", kVersion),
+      .uid = ::getuid(),
+      .boot_id = (*here)->boot_id,
+      .kernel_release = (*here)->kernel_release,
+      .host_id = (*here)->host_id,
+      .product_uuid = (*here)->product_uuid,
+      .page_shift = (*here)->page_shift,
+  };
+}
+
+Result<std::vector<ByteRange>> Invocation::ranges(const std::vector<std::string>& words) {
+  const auto here = machine();
+  if (!here) return here.error();
+  std::vector<ByteRange> parsed;
+  for (const std::string& word : words) {
+    const auto range = parse_range(word, (*here)->page_shift);
+    if (!range) return range.error();
+    parsed.push_back(*range);
+  }
+  return parsed;
+}
+
+}  // namespace poisonctl

@@ -1,0 +1,107 @@
+#include "cli/output.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <system_error>
+
+namespace poisonctl {
+
+namespace {
+
+// Columns of a terminal: every character of ours is one wide, so count those, not bytes.
+std::size_t width_of(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
+  }));
+}
+
+bool wants_colour() {
+  // NO_COLOR changes how a terminal looks and nothing else.
+  const char* const no_color = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe)
+  return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
+}
+
+void to_stderr(std::string_view prefix, std::string_view text) {
+  const std::string line = fmt::format("poisonctl: {}{}\n", prefix, text);
+  static_cast<void>(std::fwrite(line.data(), 1, line.size(), stderr));  // nowhere to report to
+}
+
+}  // namespace
+
+Output::Output(bool json, Verbosity verbosity)
+    : json_(json), verbosity_(verbosity), colour_(wants_colour()) {}
+
+void Output::text(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() && write_error_ == 0) {
+    write_error_ = errno;
+  }
+}
+
+void Output::line(std::string_view text) { this->text(fmt::format("{}\n", text)); }
+
+std::string Output::tinted(std::string_view text, Tint tint) const {
+  if (!colour_ || tint == Tint::kNone) return std::string(text);
+  const int code = tint == Tint::kGood ? 32 : tint == Tint::kWarn ? 33 : 31;  // SGR (ECMA-48)
+  return fmt::format("\033[{}m{}\033[0m", code, text);
+}
+
+void Output::table(const std::vector<std::string>& header,
+                   const std::vector<std::vector<Cell>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const std::string& name : header) widths.push_back(width_of(name));
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      widths.at(i) = std::max(widths.at(i), width_of(row.at(i).text));
+    }
+  }
+  const auto show = [&](const std::vector<Cell>& row) {
+    std::string shown;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const Cell& cell = row.at(i);
+      const std::string padding(widths.at(i) - width_of(cell.text), ' ');
+      if (i != 0) shown += "  ";
+      if (cell.right) shown += padding;
+      shown += tinted(cell.text, cell.tint);
+      if (!cell.right && i + 1 != row.size()) shown += padding;
+    }
+    line(shown);
+  };
+  std::vector<Cell> head;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    head.push_back({.text = header.at(i), .right = !rows.empty() && rows.front().at(i).right});
+  }
+  show(head);
+  for (const auto& row : rows) show(row);
+}
+
+void Output::object(const Json& object) {
+  // Text from firmware and files may be no UTF-8: replaced, since JSON cannot carry it.
+  line(object.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void Output::note(std::string_view text) const {
+  if (verbosity_ != Verbosity::kQuiet) to_stderr("", text);
+}
+void Output::detail(std::string_view text) const {
+  if (verbosity_ == Verbosity::kVerbose) to_stderr("", text);
+}
+void Output::warning(std::string_view text) const {
+  if (verbosity_ != Verbosity::kQuiet) to_stderr("warning: ", text);
+}
+void Output::error(const Error& error) { to_stderr("", error.message); }
+
+Result<void> Output::finish() {
+  if (std::fflush(stdout) != 0 && write_error_ == 0) write_error_ = errno;
+  if (write_error_ == 0) return {};
+  return Error{ErrorCode::kIo,
+               "standard output: " + std::generic_category().message(write_error_) +
+                   "; what was printed is not complete",
+               write_error_};
+}
+
+}  // namespace poisonctl

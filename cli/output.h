@@ -1,0 +1,59 @@
+// Where everything that people and scripts read goes through: tables, JSON, diagnostics, colour.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "registry/result.h"
+
+namespace poisonctl {
+
+using Json = nlohmann::ordered_json;  // keys stay in the order in which the design page lists them
+
+enum class Tint { kNone, kGood, kWarn, kBad };
+
+// One cell of a table.
+struct Cell {
+  std::string text;
+  Tint tint = Tint::kNone;
+  bool right = false;  // align to the right: numbers
+};
+
+// Data goes to stdout, diagnostics to stderr. The first write error is kept and turns the exit status
+// of the program into kExitIo: a cut list on a full disk must not look like a short list.
+class Output {
+ public:
+  enum class Verbosity { kQuiet, kNormal, kVerbose };
+  Output(bool json, Verbosity verbosity);
+
+  [[nodiscard]] bool json() const { return json_; }
+
+  void text(std::string_view text);  // as it is
+  void line(std::string_view text);
+  // A header and rows of as many cells; columns as wide as they need. Colour only on a terminal and
+  // not where NO_COLOR is set (no-color.org).
+  void table(const std::vector<std::string>& header, const std::vector<std::vector<Cell>>& rows);
+  // One object and a line end.
+  void object(const Json& object);
+
+  // Diagnostics: notes are left out with -q, details shown with -v only. Errors always show.
+  void note(std::string_view text) const;
+  void detail(std::string_view text) const;
+  void warning(std::string_view text) const;
+  static void error(const Error& error);
+
+  // Flushes stdout. Errors: kIo, also for any write before.
+  [[nodiscard]] Result<void> finish();
+
+ private:
+  [[nodiscard]] std::string tinted(std::string_view text, Tint tint) const;
+
+  bool json_;
+  Verbosity verbosity_;
+  bool colour_;
+  int write_error_ = 0;
+};
+
+}  // namespace poisonctl

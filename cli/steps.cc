@@ -1,0 +1,145 @@
+#include "cli/steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace poisonctl {
+
+namespace {
+
+// Which state of a part says most about the whole.
+int gravity(Retirement retirement) {
+  switch (retirement) {
+    case Retirement::kFailed: return 3;
+    case Retirement::kPending: return 2;
+    case Retirement::kUnknown: return 1;
+    case Retirement::kEffective: return 0;
+  }
+  return 0;
+}
+
+RangeSet faulty_frames(const std::vector<Record>& records, PageShift shift) {
+  std::vector<ByteRange> ranges;
+  for (const Record& record : records) {
+    if (record.condition == Condition::kFaulty) ranges.push_back(record.range.widened_to(shift));
+  }
+  return RangeSet::from_ranges(std::move(ranges));
+}
+
+// The parts of `runs` (sorted, disjoint) that lie in `range`.
+std::vector<RetirementRun> runs_within(std::span<const RetirementRun> runs,
+                                       const ByteRange& range) {
+  std::vector<RetirementRun> inside;
+  auto run = std::upper_bound(
+      runs.begin(), runs.end(), range.begin(),
+      [](PhysAddr begin, const RetirementRun& candidate) { return begin < candidate.range.end(); });
+  for (; run != runs.end() && run->range.overlaps(range); ++run) {
+    const PhysAddr begin = std::max(run->range.begin(), range.begin());
+    const PhysAddr last = std::min(run->range.last(), range.last());
+    inside.push_back({*ByteRange::from_last(begin, last), run->retirement, run->how});
+  }
+  return inside;
+}
+
+}  // namespace
+
+Result<std::vector<Record>> load_records(Store& store) {
+  std::vector<Record> records;
+  auto read = store.for_each_record([&](const Record& record) {
+    records.push_back(record);
+    return true;
+  });
+  if (!read) return read.error();
+  return records;
+}
+
+Result<RetireList> load_retire_list(Invocation& invocation) {
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto map = invocation.memory_map();
+  if (!map) return map.error();
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) return store.error();
+  const auto generation = store->generation();
+  if (!generation) return generation.error();
+  const auto records = load_records(*store);
+  if (!records) return records.error();
+  CheckResult checked = check_records(*records, **map, (*machine)->page_shift);
+  return RetireList{.generation = *generation,
+                    .page_shift = (*machine)->page_shift,
+                    .frames = std::move(checked.accepted),
+                    .refused = std::move(checked.refused)};
+}
+
+RecordOutcome combine(std::span<const RetirementRun> runs, PageShift shift) {
+  RecordOutcome outcome{.retirement = Retirement::kEffective, .how = {}};
+  std::map<std::string, std::uint64_t> frames_by_how;
+  for (const RetirementRun& run : runs) {
+    frames_by_how[run.how] += run.range.frame_count(shift);
+    if (gravity(run.retirement) > gravity(outcome.retirement)) outcome.retirement = run.retirement;
+  }
+  if (frames_by_how.size() == 1) {
+    outcome.how = frames_by_how.begin()->first;
+    return outcome;
+  }
+  for (const auto& [how, frames] : frames_by_how) {
+    if (!outcome.how.empty()) outcome.how += "; ";
+    outcome.how += fmt::format("{} {}: {}", frames, frames == 1 ? "frame" : "frames", how);
+  }
+  return outcome;
+}
+
+Result<Verification> verify_records(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto map = invocation.memory_map();
+  if (!map) return map.error();
+  const auto provenance = invocation.provenance("kernel");
+  if (!provenance) return provenance.error();
+  const PageShift shift = provenance->page_shift;
+
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) return store.error();
+  const auto records = load_records(*store);
+  if (!records) return records.error();
+  auto runs = read_retirement(**root, faulty_frames(*records, shift), **map, shift);
+  if (!runs) return runs.error();
+
+  std::vector<Event> outcomes;
+  for (const Record& record : *records) {
+    if (record.condition != Condition::kFaulty) continue;
+    RecordOutcome outcome = combine(runs_within(*runs, record.range.widened_to(shift)), shift);
+    const bool known = record.retirement_in(provenance->boot_id) == outcome.retirement &&
+                       record.outcome_boot_id == provenance->boot_id &&
+                       record.outcome_how == outcome.how;
+    if (known) continue;
+    outcomes.push_back({.kind = EventKind::kOutcome,
+                        .range = record.range,
+                        .exact = record.exact,
+                        .retirement = outcome.retirement,
+                        .evidence = std::move(outcome.how)});
+  }
+  Verification verification{.runs = *std::move(runs), .not_stored = std::nullopt};
+  if (outcomes.empty()) return verification;
+  const auto stored = [&]() -> Result<ImportSummary> {
+    auto writer = invocation.open_store(Store::Mode::kWrite);
+    if (!writer) return writer.error();
+    return writer->append(*provenance, outcomes);
+  }();
+  if (!stored) verification.not_stored = stored.error().message;
+  return verification;
+}
+
+Tint tint_of(Retirement retirement) {
+  switch (retirement) {
+    case Retirement::kEffective: return Tint::kGood;
+    case Retirement::kPending: return Tint::kWarn;
+    case Retirement::kFailed: return Tint::kBad;
+    case Retirement::kUnknown: return Tint::kNone;
+  }
+  return Tint::kNone;
+}
+
+}  // namespace poisonctl

@@ -1,0 +1,188 @@
+// poisonctl capture: copies what poisonctl reads of a machine into a folder, so that it can be looked
+// at elsewhere with --sysroot, or donated as a test.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <span>
+#include <system_error>
+
+#include "cli/verb.h"
+#include "registry/posix_file.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+namespace {
+
+namespace po = boost::program_options;
+
+// Files that are copied as they are. Every file that a part of poisonctl reads must be here or in one
+// of the folders below.
+constexpr std::array<std::string_view, 11> kFiles = {
+    "etc/machine-id",
+    "proc/cmdline",
+    "proc/iomem",
+    "proc/meminfo",
+    "proc/self/auxv",
+    "proc/sys/kernel/arch",
+    "proc/sys/kernel/osrelease",
+    "proc/sys/kernel/random/boot_id",
+    "proc/sys/vm/memory_failure_recovery",
+    "sys/class/dmi/id/product_uuid",
+    "sys/devices/system/memory/block_size_bytes",
+};
+
+// Folders in which each entry `prefix`N is a folder with files of these names.
+struct NumberedFolders {
+  std::string_view folder;
+  std::string_view prefix;
+  std::array<std::string_view, 3> files;
+};
+constexpr std::array<NumberedFolders, 2> kFolders = {{
+    {"sys/firmware/memmap", "", {"start", "end", "type"}},
+    {"sys/devices/system/memory", "memory", {"state", "", ""}},
+}};
+
+void add_options(po::options_description& options) {
+  options.add_options()("without-page-flags",
+                        "leave /proc/kpageflags out (8 bytes a frame: 2 MiB for each GiB of memory)");
+}
+
+Result<void> copy_file(const SysRoot& from, const SysRoot& to, const std::string& path) {
+  const auto content = from.read(path);
+  if (!content) return content.error();
+  constexpr mode_t kMode = 0644;
+  return to.replace_file(path, *content, kMode);
+}
+
+bool is_numbered(std::string_view name, std::string_view prefix) {
+  return name.starts_with(prefix) && parse_unsigned(name.substr(prefix.size()), 10).has_value();
+}
+
+// kpageflags block by block; blocks of zeros become holes of the file.
+Result<void> copy_page_flags(const SysRoot& from, const std::string& target_root) {
+  constexpr std::string_view kPath = "proc/kpageflags";
+  const auto source = from.open(kPath);
+  if (!source) return source.error();
+  const std::string target = fmt::format("{}/{}", target_root, kPath);
+  const auto cannot = [&] {
+    return os_error("cannot write " + target, errno, ErrorCode::kCannotWrite);
+  };
+  const UniqueFd fd(
+      ::open(target.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!fd.valid()) return cannot();
+  std::vector<std::byte> block(1U << 20U);
+  std::uint64_t offset = 0;
+  for (;;) {
+    const auto got = (*source)->read_at(offset, block);
+    if (!got) return got.error();
+    const std::span<const std::byte> words(block.data(), *got);
+    const bool empty = std::all_of(words.begin(), words.end(),
+                                   [](std::byte byte) { return byte == std::byte{0}; });
+    if (!empty) {
+      if (::lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET) < 0) return cannot();
+      const std::string_view bytes(reinterpret_cast<const char*>(words.data()), words.size());
+      if (const int error = write_fully(fd.get(), bytes); error != 0) {
+        errno = error;
+        return cannot();
+      }
+    }
+    offset += *got;
+    if (*got < block.size()) break;
+  }
+  if (::ftruncate(fd.get(), static_cast<off_t>(offset)) != 0) return cannot();
+  return {};
+}
+
+// Node folders are kept as empty files "memoryN", which is all that load_nodes looks at.
+Result<void> copy_nodes(const SysRoot& from, const SysRoot& to) {
+  constexpr std::string_view kDir = "sys/devices/system/node";
+  const auto nodes = from.list(kDir);
+  if (!nodes) return {};  // no NUMA
+  for (const std::string& node : *nodes) {
+    if (!is_numbered(node, "node")) continue;
+    const std::string folder = fmt::format("{}/{}", kDir, node);
+    const auto names = from.list(folder);
+    if (!names) return names.error();
+    for (const std::string& name : *names) {
+      if (!is_numbered(name, "memory")) continue;
+      if (auto made = to.replace_file(folder + "/" + name, "", 0644); !made) return made;
+    }
+  }
+  return {};
+}
+
+Result<void> make_empty_folder(const std::string& folder) {
+  if (::mkdir(folder.c_str(), 0755) == 0) return {};
+  if (errno != EEXIST) {
+    return os_error("cannot make " + folder, errno, ErrorCode::kCannotWrite);
+  }
+  std::error_code error;
+  const bool empty = std::filesystem::is_empty(folder, error);
+  if (error || !empty) {
+    return Error{ErrorCode::kCannotWrite,
+                 fmt::format("{}: exists and is not an empty folder; name a new one", folder)};
+  }
+  return {};
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const auto source = invocation.sysroot();
+  if (!source) return source.error();
+  // The one thing without which a capture is worth nothing, and that tells of missing privilege.
+  if (const auto map = invocation.memory_map(); !map) return map.error();
+  const std::string folder = invocation.arguments().front();
+  if (auto made = make_empty_folder(folder); !made) return made.error();
+  const auto target = open_sysroot(folder);
+  if (!target) return target.error();
+
+  std::vector<std::string> paths(kFiles.begin(), kFiles.end());
+  for (const NumberedFolders& group : kFolders) {
+    const auto names = (*source)->list(group.folder);
+    if (!names) continue;  // not on this machine
+    for (const std::string& name : *names) {
+      if (!is_numbered(name, group.prefix)) continue;
+      for (const std::string_view file : group.files) {
+        if (!file.empty()) paths.push_back(fmt::format("{}/{}/{}", group.folder, name, file));
+      }
+    }
+  }
+  const auto release = (*source)->read("proc/sys/kernel/osrelease");
+  if (release) paths.push_back(fmt::format("boot/config-{}", trim(*release)));
+
+  Output& output = invocation.output();
+  for (const std::string& path : paths) {
+    const auto copied = copy_file(**source, **target, path);
+    if (copied) continue;
+    if (copied.error().code == ErrorCode::kCannotWrite) return copied.error();
+    output.detail("left out: " + copied.error().message);
+  }
+  if (auto copied = copy_nodes(**source, **target); !copied) return copied.error();
+  if (!invocation.has("without-page-flags")) {
+    if (auto copied = copy_page_flags(**source, folder); !copied) return copied.error();
+  }
+  output.note(fmt::format("captured into {}; it holds the machine id, the boot id and the kernel "
+                          "command line: look before you share it",
+                          folder));
+  return kExitDone;
+}
+
+}  // namespace
+
+const Verb kCaptureVerb = {
+    .name = "capture",
+    .arguments = "DIR",
+    .summary = "Copy what poisonctl reads of this machine into a folder for --sysroot",
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .has_json = false,
+    .add_options = add_options,
+    .run = run,
+};
+
+}  // namespace poisonctl

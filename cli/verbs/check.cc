@@ -1,0 +1,63 @@
+// poisonctl check: the records against the machine.
+#include "registry/check.h"
+
+#include <fmt/format.h>
+
+#include "cli/json.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/range_text.h"
+
+namespace poisonctl {
+namespace {
+
+Json finding_json(const Finding& finding) {
+  return {{"rule", finding.rule->id},
+          {"severity", to_word(finding.rule->severity)},
+          {"address", finding.range.begin().value()},
+          {"size", finding.range.size()},
+          {"message", fmt::format("{} {}", to_text(finding.range), finding.rule->text)}};
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto map = invocation.memory_map();
+  if (!map) return map.error();
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) return store.error();
+  const auto records = load_records(*store);
+  if (!records) return records.error();
+  const CheckResult checked = check_records(*records, **map, (*machine)->page_shift);
+
+  Output& output = invocation.output();
+  if (output.json()) {
+    Json list = Json::array();
+    for (const Finding& finding : checked.findings) list.push_back(finding_json(finding));
+    output.object({{"schema", "poisonctl/findings-v1"}, {"findings", std::move(list)}});
+  } else {
+    for (const Finding& finding : checked.findings) {
+      output.line(fmt::format("{}: {} {} [{}]", to_word(finding.rule->severity),
+                              to_text(finding.range), finding.rule->text, finding.rule->id));
+    }
+    if (checked.findings.empty()) {
+      output.note(fmt::format("{} records, no findings", records->size()));
+    }
+  }
+  return checked.findings.empty() ? kExitDone : kExitFindings;
+}
+
+}  // namespace
+
+const Verb kCheckVerb = {
+    .name = "check",
+    .arguments = "",
+    .summary = "Check the records against this machine",
+    .least_arguments = 0,
+    .most_arguments = 0,
+    .has_json = true,
+    .add_options = no_options,
+    .run = run,
+};
+
+}  // namespace poisonctl

@@ -1,0 +1,70 @@
+// poisonctl emit: the artifact of one backend, and nothing else, on standard output or in a file.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "backends/table.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/posix_file.h"
+#include "registry/range_text.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+namespace {
+
+namespace po = boost::program_options;
+
+void add_options(po::options_description& options) {
+  options.add_options()("output,o", po::value<std::string>()->value_name("FILE"),
+                        "write to FILE, all of it or nothing");
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const std::string name = invocation.arguments().front();
+  const Backend* const backend = find_backend(name);
+  if (backend == nullptr) {
+    return Error{ErrorCode::kUsage, fmt::format("there is no backend '{}'; 'poisonctl backends' "
+                                                "lists them",
+                                                printable(name))};
+  }
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const Availability availability = backend->probe(**root);
+  if (!availability.available) {
+    return Error{ErrorCode::kNotAvailable, fmt::format("{}: {}", name, availability.reason)};
+  }
+  const auto list = load_retire_list(invocation);
+  if (!list) return list.error();
+  const auto plan = backend->plan(*list, **root);
+  if (!plan) return plan.error();
+
+  Output& output = invocation.output();
+  for (const Refusal& refusal : plan->refused) {
+    output.warning(fmt::format("{} is not covered: it {}", to_text(refusal.range), refusal.reason));
+  }
+  if (invocation.has("output")) {
+    constexpr mode_t kMode = 0644;
+    const auto& file = invocation.option<std::string>("output");
+    if (auto written = replace_file_at(AT_FDCWD, file, plan->artifact, kMode, file); !written) {
+      return written.error();
+    }
+  } else {
+    output.text(plan->artifact);
+  }
+  return plan->refused.empty() ? kExitDone : kExitFindings;
+}
+
+}  // namespace
+
+const Verb kEmitVerb = {
+    .name = "emit",
+    .arguments = "BACKEND",
+    .summary = "Print what a backend needs: for e820, the memmap= of the next kernel",
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .has_json = false,
+    .add_options = add_options,
+    .run = run,
+};
+
+}  // namespace poisonctl

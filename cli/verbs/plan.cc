@@ -1,0 +1,139 @@
+// poisonctl plan: what each backend would cover, what it refuses and what else would change. Nothing
+// is written.
+#include <fmt/format.h>
+
+#include "backends/table.h"
+#include "cli/json.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/range_text.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+namespace {
+
+struct BackendPlan {
+  const Backend* backend;
+  Availability availability;
+  Plan plan;
+};
+
+Result<std::vector<const Backend*>> chosen_backends(const std::vector<std::string>& names) {
+  std::vector<const Backend*> chosen;
+  for (const std::string& name : names) {
+    const Backend* const backend = find_backend(name);
+    if (backend == nullptr) {
+      return Error{ErrorCode::kUsage,
+                   fmt::format("there is no backend '{}'; 'poisonctl backends' lists them",
+                               printable(name))};
+    }
+    chosen.push_back(backend);
+  }
+  if (chosen.empty()) chosen.assign(all_backends().begin(), all_backends().end());
+  return chosen;
+}
+
+// A backend that is not available covers nothing, and says so for every byte.
+Plan plan_of_unavailable(const RetireList& list, const std::string& reason) {
+  Plan plan{.covered = {}, .refused = list.refused, .side_effects = {}, .artifact = {}};
+  for (const ByteRange& range : list.frames.ranges()) plan.refused.push_back({range, reason});
+  return plan;
+}
+
+Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
+                              const SysRoot& sysroot) {
+  BackendPlan made{&backend, backend.probe(sysroot), {}};
+  if (!made.availability.available) {
+    made.plan = plan_of_unavailable(list, made.availability.reason);
+    return made;
+  }
+  auto plan = backend.plan(list, sysroot);
+  if (!plan) return plan.error();
+  made.plan = *std::move(plan);
+  return made;
+}
+
+Json plan_json(const BackendPlan& made) {
+  return {{"name", made.backend->name()},
+          {"available", made.availability.available},
+          {"reason", made.availability.reason},
+          {"covered", to_json(made.plan.covered)},
+          {"refused", to_json(made.plan.refused)},
+          {"side_effects", made.plan.side_effects},
+          {"artifact", made.plan.artifact}};
+}
+
+std::string plan_text(const BackendPlan& made) {
+  std::string text = fmt::format("\n{}: ", made.backend->name());
+  if (!made.availability.available) return text + "not available: " + made.availability.reason + "\n";
+  const Plan& plan = made.plan;
+  text += fmt::format("covers {} in {} ranges, refuses {}\n", to_human_size(plan.covered.bytes()),
+                      plan.covered.ranges().size(), plan.refused.size());
+  constexpr std::size_t kShownRanges = 20;
+  std::size_t shown = 0;
+  for (const ByteRange& range : plan.covered.ranges()) {
+    if (++shown > kShownRanges) break;
+    text += fmt::format("  covered  {}\n", to_text(range));
+  }
+  if (plan.covered.ranges().size() > kShownRanges) {
+    text += fmt::format("  covered  and {} more (--json lists all)\n",
+                        plan.covered.ranges().size() - kShownRanges);
+  }
+  for (const Refusal& refusal : plan.refused) {
+    text += fmt::format("  REFUSED  {}: {}\n", to_text(refusal.range), refusal.reason);
+  }
+  for (const std::string& effect : plan.side_effects) text += fmt::format("  effect   {}\n", effect);
+  return text;
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const auto backends = chosen_backends(invocation.arguments());
+  if (!backends) return backends.error();
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto list = load_retire_list(invocation);
+  if (!list) return list.error();
+
+  std::vector<BackendPlan> plans;
+  bool refused = false;
+  for (const Backend* backend : *backends) {
+    auto made = make_plan(*backend, *list, **root);
+    if (!made) return made.error();
+    const bool asked_for = !invocation.arguments().empty();
+    if (asked_for && !made->availability.available) {
+      return Error{ErrorCode::kNotAvailable,
+                   fmt::format("{}: {}", backend->name(), made->availability.reason)};
+    }
+    if (made->availability.available && !made->plan.refused.empty()) refused = true;
+    plans.push_back(*std::move(made));
+  }
+
+  Output& output = invocation.output();
+  if (output.json()) {
+    Json shown = Json::array();
+    for (const BackendPlan& made : plans) shown.push_back(plan_json(made));
+    output.object({{"schema", "poisonctl/plan-v1"},
+                   {"generation", list->generation},
+                   {"backends", std::move(shown)}});
+  } else {
+    output.line(fmt::format("retire list of generation {}: {} in {} ranges", list->generation,
+                            to_human_size(list->frames.bytes()), list->frames.ranges().size()));
+    for (const BackendPlan& made : plans) output.text(plan_text(made));
+  }
+  return refused ? kExitFindings : kExitDone;
+}
+
+}  // namespace
+
+const Verb kPlanVerb = {
+    .name = "plan",
+    .arguments = "[BACKEND...]",
+    .summary = "Show what each backend would keep out, and what not, without writing anything",
+    .least_arguments = 0,
+    .most_arguments = 64,
+    .has_json = true,
+    .add_options = no_options,
+    .run = run,
+};
+
+}  // namespace poisonctl

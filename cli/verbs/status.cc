@@ -1,0 +1,151 @@
+// poisonctl status: one screen that says how things stand and what to do next.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cli/json.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+namespace {
+
+struct Counts {
+  std::size_t faulty = 0;
+  std::size_t suspect = 0;
+  std::array<std::size_t, 4> retirement{};  // of faulty records, by Retirement
+  [[nodiscard]] std::size_t of(Retirement state) const {
+    return retirement.at(static_cast<std::size_t>(state));
+  }
+};
+
+Counts count(const std::vector<Record>& records, const std::string& boot_id) {
+  Counts counts;
+  for (const Record& record : records) {
+    if (record.condition == Condition::kSuspect) {
+      ++counts.suspect;
+      continue;
+    }
+    ++counts.faulty;
+    ++counts.retirement.at(static_cast<std::size_t>(record.retirement_in(boot_id)));
+  }
+  return counts;
+}
+
+std::string next_step(const Counts& counts, std::uint64_t hardware_corrupted) {
+  if (counts.faulty == 0) {
+    return hardware_corrupted != 0 ? "'poisonctl collect kernel': the kernel counts poisoned memory"
+                                   : "nothing: no frame has to be kept out";
+  }
+  if (counts.of(Retirement::kUnknown) != 0) {
+    return "'poisonctl verify' reads what this kernel does with the frames";
+  }
+  if (counts.of(Retirement::kPending) != 0 || counts.of(Retirement::kFailed) != 0) {
+    return "'poisonctl plan' shows how to keep the frames out of the next kernel";
+  }
+  return "nothing now; give the next kernel 'poisonctl emit e820' on its command line";
+}
+
+std::string ram_text(const std::vector<MemoryBlock>& blocks, const MemoryMap& map) {
+  std::string text = to_human_size(map.system_ram().bytes()) + " of RAM in use";
+  if (map.installed_ram().bytes() != map.system_ram().bytes()) {
+    text += fmt::format(", {} left out of its map",
+                        to_human_size(map.installed_ram().bytes() - map.system_ram().bytes()));
+  }
+  if (!blocks.empty()) {
+    const auto offline = std::count_if(blocks.begin(), blocks.end(),
+                                       [](const MemoryBlock& block) { return !block.online; });
+    text += fmt::format(", {} memory blocks of {}{}", blocks.size(),
+                        to_human_size(blocks.front().range.size()),
+                        offline == 0 ? "" : fmt::format(" ({} offline)", offline));
+  }
+  return text;
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto map = invocation.memory_map();
+  if (!map) return map.error();
+  const auto blocks = load_memory_blocks(**root);
+  if (!blocks) return blocks.error();
+  const auto corrupted = read_hardware_corrupted(**root);
+  if (!corrupted) return corrupted.error();
+
+  std::vector<Record> records;
+  std::uint64_t generation = 0;
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (store) {
+    auto loaded = load_records(*store);
+    if (!loaded) return loaded.error();
+    records = *std::move(loaded);
+    const auto newest = store->generation();
+    if (!newest) return newest.error();
+    generation = *newest;
+  } else if (store.error().code != ErrorCode::kNoInput) {
+    return store.error();
+  }
+
+  const Counts counts = count(records, (*machine)->boot_id);
+  const CheckResult checked = check_records(records, **map, (*machine)->page_shift);
+  const std::uint64_t poisoned_now = corrupted->value_or(0);
+  Output& output = invocation.output();
+  if (output.json()) {
+    output.object({{"schema", "poisonctl/status-v1"},
+                   {"registry", invocation.registry_path()},
+                   {"registry_exists", store.ok()},
+                   {"generation", generation},
+                   {"page_size", (*machine)->page_shift.page_size()},
+                   {"kernel_release", (*machine)->kernel_release},
+                   {"boot_id", (*machine)->boot_id},
+                   {"ram_bytes", (*map)->system_ram().bytes()},
+                   {"left_out_bytes",
+                    (*map)->installed_ram().bytes() - (*map)->system_ram().bytes()},
+                   {"hardware_corrupted_bytes", poisoned_now},
+                   {"faulty", counts.faulty},
+                   {"suspect", counts.suspect},
+                   {"effective", counts.of(Retirement::kEffective)},
+                   {"pending", counts.of(Retirement::kPending)},
+                   {"failed", counts.of(Retirement::kFailed)},
+                   {"unknown", counts.of(Retirement::kUnknown)},
+                   {"retire_list_bytes", checked.accepted.bytes()},
+                   {"findings", checked.findings.size()}});
+    return kExitDone;
+  }
+  output.line(fmt::format("registry   {}{}", invocation.registry_path(),
+                          store ? fmt::format(", generation {}", generation) : " (not made yet)"));
+  output.line(fmt::format("machine    Linux {}, {} pages, {}", printable((*machine)->kernel_release),
+                          to_human_size((*machine)->page_shift.page_size()),
+                          ram_text(*blocks, **map)));
+  output.line("kernel     " + (*corrupted ? to_human_size(poisoned_now) + " counted as poisoned"
+                                          : "built without CONFIG_MEMORY_FAILURE"));
+  output.line(fmt::format("records    {} faulty, {} suspect; {} findings{}", counts.faulty,
+                          counts.suspect, checked.findings.size(),
+                          checked.findings.empty() ? "" : " ('poisonctl check' lists them)"));
+  output.line(fmt::format("this boot  {} effective, {} pending, {} failed, {} not looked at",
+                          counts.of(Retirement::kEffective), counts.of(Retirement::kPending),
+                          counts.of(Retirement::kFailed), counts.of(Retirement::kUnknown)));
+  output.line(fmt::format("keep out   {} in {} ranges", to_human_size(checked.accepted.bytes()),
+                          checked.accepted.ranges().size()));
+  output.line("next       " + next_step(counts, poisoned_now));
+  return kExitDone;
+}
+
+}  // namespace
+
+const Verb kStatusVerb = {
+    .name = "status",
+    .arguments = "",
+    .summary = "Say how things stand and what to do next",
+    .least_arguments = 0,
+    .most_arguments = 0,
+    .has_json = true,
+    .add_options = no_options,
+    .run = run,
+};
+
+}  // namespace poisonctl

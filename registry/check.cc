@@ -1,0 +1,140 @@
+#include "registry/check.h"
+
+#include <array>
+#include <algorithm>
+
+namespace poisonctl {
+
+namespace {
+
+enum RuleIndex : std::size_t {
+  kBeyondMachine,
+  kFirmwareReserved,
+  kDeviceMemory,
+  kOutsideRam,
+  kPartlyOutside,
+  kKernelImage,
+  kPageSize,
+  kNotExact,
+  kRuleCount,
+};
+
+// kPartlyOutside refuses nothing itself: the part that is outside has a finding of its own.
+constexpr std::array<Rule, kRuleCount> kRules = {{
+    {"beyond-machine", FindingSeverity::kError, true,
+     "lies above everything this machine has; the memory was removed, or the record is of another "
+     "machine"},
+    {"firmware-reserved", FindingSeverity::kNote, true,
+     "is kept by the firmware, so no kernel hands it out; nothing needs to be done"},
+    {"device-memory", FindingSeverity::kWarning, true,
+     "is device memory (persistent, DAX or CXL) and not System RAM now; the list for RAM cannot "
+     "cover it"},
+    {"outside-ram", FindingSeverity::kError, true,
+     "is not RAM of this machine; see where the record came from with 'poisonctl show'"},
+    {"partly-outside", FindingSeverity::kWarning, false,
+     "is only partly RAM of this machine; the part that is RAM is kept out, the rest is refused"},
+    {"kernel-image", FindingSeverity::kWarning, false,
+     "is part of the running kernel's code or data; a kernel that is loaded at the same place takes "
+     "it again whatever the memory map says (e820_add_kernel_range). Load it elsewhere: KASLR, or "
+     "kexec"},
+    {"page-size", FindingSeverity::kNote, false,
+     "was recorded on a kernel with smaller pages; whole pages of this kernel are kept out"},
+    {"not-exact", FindingSeverity::kWarning, false,
+     "is a huge page of which one or more frames are bad, and the kernel does not tell which; all of "
+     "it is kept out"},
+}};
+
+// Sorts the bytes of one range into findings and, for faulty records, refusals.
+class Checker {
+ public:
+  Checker(const MemoryMap& map, PageShift shift)
+      : map_(map), shift_(shift), whole_ram_(map.installed_ram().narrowed_to(shift)) {}
+
+  void check(const Record& record) {
+    const ByteRange frames = record.range.widened_to(shift_);
+    const RangeSet wanted = RangeSet::from_ranges({frames});
+    const RangeSet in_ram = whole_ram_.within(frames);
+    const RangeSet outside = wanted.minus(in_ram);
+    const bool faulty = record.condition == Condition::kFaulty;
+
+    for (const ByteRange& part : outside.ranges()) sort_out(part, faulty);
+    if (!in_ram.empty() && !outside.empty()) find(kPartlyOutside, frames);
+    if (map_.kernel_image().overlaps(frames)) find(kKernelImage, frames);
+    if (frames != record.range) find(kPageSize, frames);
+    if (!record.exact) find(kNotExact, frames);
+    if (!faulty) return;
+    accepted_.insert(accepted_.end(), in_ram.ranges().begin(), in_ram.ranges().end());
+  }
+
+  CheckResult finish() {
+    CheckResult result;
+    result.accepted = RangeSet::from_ranges(std::move(accepted_));
+    result.findings = std::move(findings_);
+    // Records may overlap; each refused byte is named once, by the first reason in rule order.
+    RangeSet named;
+    for (std::size_t rule = 0; rule < kRuleCount; ++rule) {
+      const RangeSet all = RangeSet::from_ranges(std::move(refused_.at(rule)));
+      const RangeSet rest = all.minus(named);
+      for (const ByteRange& range : rest.ranges()) {
+        result.refused.push_back({range, std::string(kRules.at(rule).text)});
+      }
+      named = named.united_with(all);
+    }
+    std::sort(result.refused.begin(), result.refused.end(),
+              [](const auto& a, const auto& b) { return a.range < b.range; });
+    return result;
+  }
+
+ private:
+  // `part` is not RAM: says which kind of not-RAM each of its bytes is.
+  void sort_out(const ByteRange& part, bool faulty) {
+    RangeSet rest = RangeSet::from_ranges({part});
+    const auto take = [&](RuleIndex rule, const RangeSet& kind) {
+      const RangeSet taken = rest.intersected_with(kind.within(part));
+      for (const ByteRange& range : taken.ranges()) refuse(rule, range, faulty);
+      rest = rest.minus(taken);
+    };
+    if (const auto above = ByteRange::from_last(map_.end(), PhysAddr(kPhysAddrLimit - 1))) {
+      take(kBeyondMachine, RangeSet::from_ranges({*above}));
+    }
+    take(kFirmwareReserved, map_.firmware_reserved());
+    take(kDeviceMemory, map_.device_memory());
+    for (const ByteRange& range : rest.ranges()) refuse(kOutsideRam, range, faulty);
+  }
+
+  void refuse(RuleIndex rule, const ByteRange& range, bool faulty) {
+    find(rule, range);
+    if (faulty) refused_.at(rule).push_back(range);
+  }
+  void find(RuleIndex rule, const ByteRange& range) {
+    findings_.push_back({&kRules.at(rule), range});
+  }
+
+  const MemoryMap& map_;
+  PageShift shift_;
+  RangeSet whole_ram_;  // frames that are RAM from end to end; the kernel uses no others
+  std::vector<ByteRange> accepted_;
+  std::array<std::vector<ByteRange>, kRuleCount> refused_;
+  std::vector<Finding> findings_;
+};
+
+}  // namespace
+
+std::string_view to_word(FindingSeverity severity) {
+  switch (severity) {
+    case FindingSeverity::kError: return "error";
+    case FindingSeverity::kWarning: return "warning";
+    case FindingSeverity::kNote: return "note";
+  }
+  return "";
+}
+
+std::span<const Rule> rules() { return kRules; }
+
+CheckResult check_records(std::span<const Record> records, const MemoryMap& map, PageShift shift) {
+  Checker checker(map, shift);
+  for (const Record& record : records) checker.check(record);
+  return checker.finish();
+}
+
+}  // namespace poisonctl
