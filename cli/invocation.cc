@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <ctime>
 
 #include "cli/version.h"
 #include "registry/posix_file.h"
@@ -21,6 +22,13 @@ Result<void> make_default_folder() {
     return os_error(fmt::format("cannot make {}", kFolder), errno, ErrorCode::kCannotWrite);
   }
   return {};
+}
+
+std::uint64_t boot_time_ns() {
+  timespec now{};
+  if (::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 }  // namespace
@@ -83,17 +91,20 @@ Result<Store> Invocation::open_store(Store::Mode mode) const {
 Result<Provenance> Invocation::provenance(const std::string& source) {
   const auto here = machine();
   if (!here) return here.error();
-  return Provenance{
-      .time = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now()),
-      .source = source,
-      .tool = fmt::format("poisonctl {}", kVersion),
-      .uid = ::getuid(),
-      .boot_id = (*here)->boot_id,
-      .kernel_release = (*here)->kernel_release,
-      .host_id = (*here)->host_id,
-      .product_uuid = (*here)->product_uuid,
-      .page_shift = (*here)->page_shift,
-  };
+  Provenance made;
+  made.time = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
+  // A captured machine's clock stands still.
+  if (option<std::string>("sysroot") == "/") made.monotonic_ns = boot_time_ns();
+  made.source = source;
+  made.tool = fmt::format("poisonctl {}", kVersion);
+  made.uid = ::getuid();
+  made.boot_id = (*here)->boot_id;
+  made.kernel_release = (*here)->kernel_release;
+  made.host_id = (*here)->host_id;
+  made.product_uuid = (*here)->product_uuid;
+  made.product_serial = (*here)->product_serial;
+  made.page_shift = (*here)->page_shift;
+  return made;
 }
 
 Result<std::vector<ByteRange>> Invocation::ranges(const std::vector<std::string>& words) {

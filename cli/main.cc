@@ -23,9 +23,10 @@
 namespace poisonctl {
 
 std::span<const Verb* const> all_verbs() {
-  static const std::array<const Verb*, 11> verbs = {
-      &kRecordVerb, &kCollectVerb,  &kListVerb, &kShowVerb, &kStatusVerb, &kCheckVerb,
-      &kPlanVerb,   &kBackendsVerb, &kEmitVerb, &kVerifyVerb, &kCaptureVerb};
+  static const std::array<const Verb*, 15> verbs = {
+      &kRecordVerb,   &kCollectVerb, &kListVerb,   &kShowVerb,    &kStatusVerb,
+      &kResolveVerb,  &kCheckVerb,   &kPlanVerb,   &kBackendsVerb, &kEmitVerb,
+      &kVerifyVerb,   &kCaptureVerb, &kAuditVerb,  &kRebuildVerb,  &kUpgradeVerb};
   return verbs;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "registry/range_text.h"
+
 namespace poisonctl {
 
 namespace {
@@ -73,6 +75,30 @@ Result<RetireList> load_retire_list(Invocation& invocation) {
                     .refused = std::move(checked.refused)};
 }
 
+Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
+                                   const Provenance& provenance, std::span<const Event> events) {
+  auto store = invocation.open_store(mode);
+  if (!store) return store.error();
+  auto import = store->begin_import(provenance, Store::Repeats::kCount);
+  if (!import) return import.error();
+  for (const Event& event : events) {
+    if (auto added = import->add(event); !added) return added.error();
+  }
+  const auto summary = import->commit();
+  if (summary) report_import(invocation.output(), *summary);
+  return summary;
+}
+
+void report_import(const Output& output, const ImportSummary& summary) {
+  for (const ByteRange& range : summary.reopened) {
+    output.warning(fmt::format("{} was resolved, and has failed again since", to_text(range)));
+  }
+  if (summary.checkpoint_problem) {
+    output.warning("stored, but the signed checkpoint could not follow: " +
+                   *summary.checkpoint_problem);
+  }
+}
+
 RecordOutcome combine(std::span<const RetirementRun> runs, PageShift shift) {
   RecordOutcome outcome{.retirement = Retirement::kEffective, .how = {}};
   std::map<std::string, std::uint64_t> frames_by_how;
@@ -115,19 +141,16 @@ Result<Verification> verify_records(Invocation& invocation) {
                        record.outcome_boot_id == provenance->boot_id &&
                        record.outcome_how == outcome.how;
     if (known) continue;
-    outcomes.push_back({.kind = EventKind::kOutcome,
-                        .range = record.range,
-                        .exact = record.exact,
-                        .retirement = outcome.retirement,
-                        .evidence = std::move(outcome.how)});
+    Event event;
+    event.kind = EventKind::kOutcome;
+    event.range = record.range;
+    event.retirement = outcome.retirement;
+    event.evidence = std::move(outcome.how);
+    outcomes.push_back(std::move(event));
   }
   Verification verification{.runs = *std::move(runs), .not_stored = std::nullopt};
   if (outcomes.empty()) return verification;
-  const auto stored = [&]() -> Result<ImportSummary> {
-    auto writer = invocation.open_store(Store::Mode::kWrite);
-    if (!writer) return writer.error();
-    return writer->append(*provenance, outcomes);
-  }();
+  const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, outcomes);
   if (!stored) verification.not_stored = stored.error().message;
   return verification;
 }

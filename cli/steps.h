@@ -21,6 +21,12 @@ Result<std::vector<Record>> load_records(Store& store);
 // The registry of the invocation, read and checked against its machine.
 Result<RetireList> load_retire_list(Invocation& invocation);
 
+// Stores events that somebody states now, in one import, and says what people should know of it.
+Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
+                                   const Provenance& provenance, std::span<const Event> events);
+// Warns of records that were opened again, and of a checkpoint that could not follow.
+void report_import(const Output& output, const ImportSummary& summary);
+
 // The state of a whole record, from the runs of frames inside it: the worst that any frame is in, and
 // how many frames are in which state.
 struct RecordOutcome {

@@ -32,12 +32,16 @@ extern const Verb kCollectVerb;
 extern const Verb kListVerb;
 extern const Verb kShowVerb;
 extern const Verb kStatusVerb;
+extern const Verb kResolveVerb;
 extern const Verb kCheckVerb;
 extern const Verb kBackendsVerb;
 extern const Verb kPlanVerb;
 extern const Verb kEmitVerb;
 extern const Verb kVerifyVerb;
 extern const Verb kCaptureVerb;
+extern const Verb kAuditVerb;
+extern const Verb kRebuildVerb;
+extern const Verb kUpgradeVerb;
 
 // All of them, in the order of the manual.
 std::span<const Verb* const> all_verbs();

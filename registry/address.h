@@ -55,6 +55,9 @@ class PageShift {
     return PageShift(bits);
   }
 
+  // 4 KiB, which every frame of every kernel is a multiple of.
+  static constexpr PageShift smallest() { return PageShift(kMin); }
+
   [[nodiscard]] constexpr unsigned bits() const { return bits_; }
   [[nodiscard]] constexpr std::uint64_t page_size() const { return std::uint64_t{1} << bits_; }
   [[nodiscard]] constexpr bool is_aligned(std::uint64_t value) const {

@@ -45,7 +45,7 @@ struct Refusal {
 struct CheckResult {
   RangeSet accepted;              // of faulty records, what passed
   std::vector<Refusal> refused;   // of faulty records, what did not, sorted by address
-  std::vector<Finding> findings;  // about all records, in their order
+  std::vector<Finding> findings;  // about all records but resolved ones, in their order
 };
 
 // Checks `records` against the machine. Linear in the number of records times the logarithm of the

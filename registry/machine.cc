@@ -70,6 +70,7 @@ Result<Machine> load_machine(const SysRoot& sysroot) {
       .boot_id = std::string(trim(*boot_id)),
       .host_id = optional_line(sysroot, "etc/machine-id"),
       .product_uuid = optional_line(sysroot, "sys/class/dmi/id/product_uuid"),
+      .product_serial = optional_line(sysroot, "sys/class/dmi/id/product_serial"),
       .command_line = optional_line(sysroot, "proc/cmdline"),
   };
 }

@@ -18,6 +18,7 @@ struct Machine {
   std::string boot_id;         // a UUID, new on every boot
   std::string host_id;         // /etc/machine-id; empty where there is none (an initramfs)
   std::string product_uuid;    // SMBIOS system UUID; empty without DMI or privilege
+  std::string product_serial;  // SMBIOS system serial; likewise
   std::string command_line;    // of the running kernel, without the line end
 };
 

@@ -257,7 +257,8 @@ FrameState classify_frame(const FrameView& frame) {
     if (has(KPF_SLAB)) return {Retirement::kFailed, "poisoned, but in use as kernel slab"};
     if (has(KPF_PGTABLE)) return {Retirement::kFailed, "poisoned, but in use as a page table"};
     if (has(kKpfReserved)) return {Retirement::kFailed, "poisoned, but reserved by the kernel"};
-    if (has(KPF_MMAP)) return {Retirement::kFailed, "poisoned, but still mapped by a process"};
+    // The process keeps it, by policy or because it was not killed; freed, it never comes back.
+    if (has(KPF_MMAP)) return {Retirement::kPending, "poisoned, and still mapped by a process"};
     if (has(KPF_THP)) return {Retirement::kFailed, "poisoned, but in a huge page not yet split"};
     if (has(KPF_LRU)) return {Retirement::kFailed, "poisoned, but still on the page lists"};
     if (has(KPF_HUGE)) return {Retirement::kEffective, "in a hugetlb page taken out of use"};

@@ -1,69 +1,153 @@
 #include "registry/record.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <limits>
 
 namespace poisonctl {
 
 namespace {
 
-Condition condition_after(EventKind kind) {
-  return kind == EventKind::kCorrected ? Condition::kSuspect : Condition::kFaulty;
-}
-
-// Which of two observations weighs more: lost data, then the kernel's flag, then mended data.
+// Which of two observations weighs more.
 int weight(EventKind kind) {
   switch (kind) {
-    case EventKind::kUncorrected: return 3;
-    case EventKind::kPoisoned: return 2;
-    case EventKind::kCorrected: return 1;
-    case EventKind::kOutcome: return 0;
+    case EventKind::kUncorrected:
+      return 6;
+    case EventKind::kDeferred:
+      return 5;
+    case EventKind::kMedia:
+      return 4;
+    case EventKind::kPoisoned:
+      return 3;
+    case EventKind::kInjected:
+      return 2;
+    case EventKind::kCorrected:
+      return 1;
+    case EventKind::kOutcome:
+    case EventKind::kResolution:
+      return 0;
   }
   return 0;
+}
+
+void fold_resolution(Record& record, const Event& event, const Provenance& provenance) {
+  record.condition = Condition::kResolved;
+  record.resolution = event.resolution;
+  record.resolution_reason = event.evidence;
+  record.resolved = provenance.time;
+  record.corrected = {};
+}
+
+void fold_source(Record& record, const std::string& source) {
+  const auto place = std::lower_bound(record.sources.begin(), record.sources.end(), source);
+  if (place == record.sources.end() || *place != source) record.sources.insert(place, source);
+}
+
+// What an observation makes of the condition.
+void fold_condition(Record& record, const Event& event, Time seen,
+                    const CorrectedErrorPolicy& policy, bool row_is_faulty) {
+  // An old error that is imported late says nothing against a resolution that came after it.
+  if (record.condition == Condition::kResolved) {
+    if (seen <= record.resolved) return;
+    ++record.reopened;
+    record.condition = Condition::kSuspect;
+  }
+  bool faulty = true;
+  if (event.kind == EventKind::kCorrected) {
+    faulty =
+        record.corrected.add(event.count, seen, policy.frame_limit, policy.window) || row_is_faulty;
+  }
+  if (faulty) record.condition = Condition::kFaulty;
 }
 
 }  // namespace
 
 std::string_view to_word(Condition condition) {
-  return condition == Condition::kFaulty ? "faulty" : "suspect";
+  switch (condition) {
+    case Condition::kSuspect:
+      return "suspect";
+    case Condition::kFaulty:
+      return "faulty";
+    case Condition::kResolved:
+      return "resolved";
+  }
+  return "";
 }
 
 std::optional<Condition> condition_from(std::string_view word) {
-  if (word == "faulty") return Condition::kFaulty;
-  if (word == "suspect") return Condition::kSuspect;
+  for (const Condition condition :
+       {Condition::kSuspect, Condition::kFaulty, Condition::kResolved}) {
+    if (to_word(condition) == word) return condition;
+  }
   return std::nullopt;
 }
 
-Record new_record(std::int64_t event_id, const Event& event, const Provenance& provenance) {
-  Record record{.id = event_id,
-                .range = event.range,
-                .exact = event.exact,
-                .sources = {},
-                .first_seen = provenance.time,
-                .last_seen = provenance.time,
-                .outcome_boot_id = {},
-                .outcome_how = {}};
-  fold_event(record, event, provenance);
-  return record;
+bool ErrorBucket::add(std::uint64_t count, Time time, std::uint64_t limit,
+                      std::chrono::seconds window) {
+  if (level == 0) filled = time;
+  if (time > filled && limit != 0) {
+    // One error leaks away every window / limit; what is left of that step stays for the next time.
+    const auto step = std::chrono::nanoseconds(window) / static_cast<std::int64_t>(limit);
+    const auto leaks = static_cast<std::uint64_t>((time - filled) / step);
+    level -= std::min(level, leaks);
+    filled += step * static_cast<std::int64_t>(leaks);
+    if (level == 0) filled = time;
+  }
+  level += std::min(count, std::numeric_limits<std::uint64_t>::max() / 2 - level);
+  return level > limit;
 }
 
-void fold_event(Record& record, const Event& event, const Provenance& provenance) {
+ByteRange record_range(const ByteRange& event_range) {
+  return event_range.widened_to(PageShift::smallest());
+}
+
+Record empty_record(std::int64_t event_id, const ByteRange& range, Time time) {
+  return {.id = event_id,
+          .range = range,
+          .granularity = std::numeric_limits<std::uint64_t>::max(),
+          .sources = {},
+          .first_seen = time,
+          .last_seen = time,
+          .corrected = {},
+          .label = {},
+          .dram = {},
+          .outcome_boot_id = {},
+          .outcome_how = {},
+          .resolution_reason = {},
+          .resolved = {}};
+}
+
+void fold_event(Record& record, const Event& event, const Provenance& provenance,
+                const CorrectedErrorPolicy& policy, bool row_is_faulty) {
   if (event.kind == EventKind::kOutcome) {
     record.last_outcome = event.retirement;
     record.outcome_boot_id = provenance.boot_id;
     record.outcome_how = event.evidence;
     return;
   }
-  ++record.events;
-  record.exact = record.exact || event.exact;
-  record.first_seen = std::min(record.first_seen, provenance.time);
-  record.last_seen = std::max(record.last_seen, provenance.time);
-  if (weight(event.kind) > weight(record.severity)) record.severity = event.kind;
-  if (condition_after(event.kind) == Condition::kFaulty) record.condition = Condition::kFaulty;
-  const auto place =
-      std::lower_bound(record.sources.begin(), record.sources.end(), provenance.source);
-  if (place == record.sources.end() || *place != provenance.source) {
-    record.sources.insert(place, provenance.source);
+  if (event.kind == EventKind::kResolution) {
+    fold_resolution(record, event, provenance);
+    return;
   }
+  const Time seen = event.observed.value_or(provenance.time);
+  record.first_seen = record.events == 0 ? seen : std::min(record.first_seen, seen);
+  record.last_seen = record.events == 0 ? seen : std::max(record.last_seen, seen);
+  record.events += event.count;
+  record.granularity = std::min(record.granularity, event.granularity);
+  if (weight(event.kind) > weight(record.severity)) record.severity = event.kind;
+  if (!event.label.empty()) record.label = event.label;
+  if (event.dram != DramCoordinates{}) record.dram = event.dram;
+  fold_source(record, provenance.source);
+  fold_condition(record, event, seen, policy, row_is_faulty);
+}
+
+std::string row_key(const std::string& label, const DramCoordinates& dram) {
+  if (!dram.row) return {};
+  DramCoordinates row = dram;
+  row.column.reset();
+  row.device.reset();  // one chip of the rank; the row spans all of them
+  return fmt::format("{}|{}", label, to_text(row));
 }
 
 }  // namespace poisonctl

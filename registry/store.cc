@@ -5,176 +5,101 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <map>
 #include <utility>
 
+#include "registry/checkpoint.h"
 #include "registry/posix_file.h"
-#include "registry/store_sqlite.h"
+#include "registry/sqlite.h"
+#include "registry/store_derive.h"
+#include "registry/store_schema.h"
 #include "registry/text.h"
 
 namespace poisonctl {
 
 namespace {
 
+using sqlite::Database;
 using sqlite::Statement;
+using sqlite::Transaction;
 
-// "pois" in ASCII; tells a registry from any other SQLite file (sqlite.org/fileformat.html, 1.3).
-constexpr std::int64_t kApplicationId = 0x706f6973;
-constexpr std::int64_t kSchemaVersion = 1;
-
-// Append-only tables `import` and `event` hold what was said; `record` is derived from them and can
-// be made again. Addresses are below 2^56 and sizes above 0: see registry/address.h.
-constexpr const char* kSchema = R"sql(
-CREATE TABLE import (
-  id             INTEGER PRIMARY KEY,
-  time_ns        INTEGER NOT NULL,  -- UTC, since 1970
-  source         TEXT NOT NULL,
-  tool           TEXT NOT NULL,
-  uid            INTEGER NOT NULL,
-  boot_id        TEXT NOT NULL,
-  kernel_release TEXT NOT NULL,
-  host_id        TEXT NOT NULL,
-  product_uuid   TEXT NOT NULL,
-  page_size      INTEGER NOT NULL
-) STRICT;
-CREATE TABLE event (
-  id         INTEGER PRIMARY KEY,
-  import     INTEGER NOT NULL REFERENCES import (id),
-  kind       TEXT NOT NULL,
-  address    INTEGER NOT NULL CHECK (address >= 0 AND address < 72057594037927936),
-  size       INTEGER NOT NULL CHECK (size > 0 AND address + size <= 72057594037927936),
-  exact      INTEGER NOT NULL CHECK (exact IN (0, 1)),
-  retirement TEXT NOT NULL,         -- of an outcome, else empty
-  evidence   TEXT NOT NULL
-) STRICT;
-CREATE INDEX event_by_address ON event (address, size);
-CREATE TABLE record (
-  address         INTEGER NOT NULL,
-  size            INTEGER NOT NULL,
-  id              INTEGER NOT NULL,
-  exact           INTEGER NOT NULL,
-  condition       TEXT NOT NULL,
-  severity        TEXT NOT NULL,
-  sources         TEXT NOT NULL,    -- names, sorted, with commas between
-  first_seen_ns   INTEGER NOT NULL,
-  last_seen_ns    INTEGER NOT NULL,
-  events          INTEGER NOT NULL,
-  retirement      TEXT NOT NULL,
-  outcome_boot_id TEXT NOT NULL,
-  outcome_how     TEXT NOT NULL,
-  PRIMARY KEY (address, size)
-) STRICT, WITHOUT ROWID;
-)sql";
-
-constexpr std::string_view kRecordColumns =
-    "address, size, id, exact, condition, severity, sources, first_seen_ns, last_seen_ns, events, "
-    "retirement, outcome_boot_id, outcome_how";
+constexpr const char* kImportColumns =
+    "time_ns, monotonic_ns, source, source_version, origin, tool, uid, boot_id, kernel_release, "
+    "host_id, product_uuid, product_serial, page_size";
+constexpr const char* kEventColumns =
+    "kind, address, size, granularity, count, observed_ns, foreign_host, label, dram, result, "
+    "state, "
+    "evidence, hash";
 
 std::int64_t to_ns(Time time) { return time.time_since_epoch().count(); }
 Time from_ns(std::int64_t ns) { return Time(std::chrono::nanoseconds(ns)); }
 std::int64_t to_signed(std::uint64_t value) { return static_cast<std::int64_t>(value); }
-
-std::string join_sources(const std::vector<std::string>& sources) {
-  return fmt::format("{}", fmt::join(sources, ","));
-}
-
-std::vector<std::string> split_sources(std::string_view text) {
-  std::vector<std::string> sources;
-  while (!text.empty()) {
-    const auto comma = text.find(',');
-    sources.emplace_back(text.substr(0, comma));
-    if (comma == std::string_view::npos) break;
-    text.remove_prefix(comma + 1);
-  }
-  return sources;
-}
+std::uint64_t to_unsigned(std::int64_t value) { return static_cast<std::uint64_t>(value); }
 
 Error damaged(const std::string& path, std::string_view what) {
-  return {ErrorCode::kBadData, fmt::format("{}: the database is damaged: {}", path, what)};
+  return {
+      ErrorCode::kBadData,
+      fmt::format("{}: the log is damaged: {}; 'poisonctl audit verify' finds the first bad entry",
+                  path, what)};
 }
 
-Result<ByteRange> range_in(const Statement& row, const std::string& path, int address, int size) {
-  const auto range = ByteRange::from_size(PhysAddr(static_cast<std::uint64_t>(row.integer(address))),
-                                          static_cast<std::uint64_t>(row.integer(size)));
-  if (!range) {
-    return damaged(path, fmt::format("range {:#x}+{:#x} is no physical range", row.integer(address),
-                                     row.integer(size)));
-  }
-  return *range;
+// The word in `state`: of an outcome its retirement, of a resolution its kind.
+std::string_view state_of(const Event& event) {
+  if (event.kind == EventKind::kOutcome) return to_word(event.retirement);
+  if (event.kind == EventKind::kResolution) return to_word(event.resolution);
+  return {};
 }
 
-Result<Record> record_in(const Statement& row, const std::string& path) {
-  const auto range = range_in(row, path, 0, 1);
-  if (!range) return range.error();
-  const auto condition = condition_from(row.text(4));
-  const auto severity = event_kind_from(row.text(5));
-  const auto outcome = retirement_from(row.text(10));
-  if (!condition || !severity || !outcome) {
-    return damaged(path, fmt::format("record {} has a word this program does not know",
-                                     row.integer(2)));
-  }
-  return Record{.id = row.integer(2),
-                .range = *range,
-                .exact = row.integer(3) != 0,
-                .condition = *condition,
-                .severity = *severity,
-                .sources = split_sources(row.text(6)),
-                .first_seen = from_ns(row.integer(7)),
-                .last_seen = from_ns(row.integer(8)),
-                .events = static_cast<std::uint64_t>(row.integer(9)),
-                .last_outcome = *outcome,
-                .outcome_boot_id = std::string(row.text(11)),
-                .outcome_how = std::string(row.text(12))};
+// Columns of kImportColumns from `first` on.
+Result<Provenance> provenance_in(const Statement& row, int first, const std::string& path) {
+  const auto shift = PageShift::from_page_size(to_unsigned(row.integer(first + 12)));
+  if (!shift) return damaged(path, fmt::format("{} is no page size", row.integer(first + 12)));
+  const auto text = [&](int column) { return std::string(row.text(first + column)); };
+  return Provenance{.time = from_ns(row.integer(first)),
+                    .monotonic_ns = to_unsigned(row.integer(first + 1)),
+                    .source = text(2),
+                    .source_version = text(3),
+                    .origin = text(4),
+                    .tool = text(5),
+                    .uid = static_cast<std::uint32_t>(row.integer(first + 6)),
+                    .boot_id = text(7),
+                    .kernel_release = text(8),
+                    .host_id = text(9),
+                    .product_uuid = text(10),
+                    .product_serial = text(11),
+                    .page_shift = *shift};
 }
 
-}  // namespace
-
-struct Store::Connection {
-  std::string path;
-  sqlite::Database db;
-
-  Result<Statement> prepare(std::string_view sql) const {
-    return Statement::prepare(db.get(), path, sql);
+// Columns of kEventColumns from `first` on.
+Result<Event> event_in(const Statement& row, int first, const std::string& path) {
+  Event event;
+  const auto kind = event_kind_from(row.text(first));
+  const auto dram = dram_coordinates_from(row.text(first + 8));
+  if (!kind || !dram) return damaged(path, "an event has a word that this program does not know");
+  event.kind = *kind;
+  event.dram = *dram;
+  if (!row.is_null(first + 1)) {
+    event.range = ByteRange::from_size(PhysAddr(to_unsigned(row.integer(first + 1))),
+                                       to_unsigned(row.integer(first + 2)));
+    if (!event.range) return damaged(path, "an event has a range outside the address space");
   }
-  Result<std::int64_t> scalar(std::string_view sql) const {
-    auto statement = prepare(sql);
-    if (!statement) return statement.error();
-    const auto row = statement->step();
-    if (!row) return row.error();
-    return *row ? statement->integer(0) : 0;
-  }
-  Result<void> check_or_create_schema(bool may_create) const;
-};
-
-namespace {
-
-// A write transaction that is undone unless it is committed.
-class Transaction {
- public:
-  static Result<Transaction> begin(sqlite3* db, const std::string& path) {
-    // IMMEDIATE: the lock is taken now or not at all, so no later statement can fail half-way on it.
-    if (auto begun = sqlite::execute(db, path, "BEGIN IMMEDIATE"); !begun) return begun.error();
-    return Transaction(db, path);
-  }
-  Transaction(Transaction&& other) noexcept
-      : db_(std::exchange(other.db_, nullptr)), path_(std::move(other.path_)) {}
-  Transaction& operator=(Transaction&&) = delete;
-  Transaction(const Transaction&) = delete;
-  Transaction& operator=(const Transaction&) = delete;
-  ~Transaction() {
-    if (db_ != nullptr) static_cast<void>(sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr));
-  }
-  Result<void> commit() {
-    auto done = sqlite::execute(db_, path_, "COMMIT");
-    if (done) db_ = nullptr;
-    return done;
-  }
-
- private:
-  Transaction(sqlite3* db, std::string path) : db_(db), path_(std::move(path)) {}
-  sqlite3* db_;
-  std::string path_;
-};
+  event.granularity = to_unsigned(row.integer(first + 3));
+  event.count = to_unsigned(row.integer(first + 4));
+  if (!row.is_null(first + 5)) event.observed = from_ns(row.integer(first + 5));
+  event.foreign_host = row.text(first + 6);
+  event.label = row.text(first + 7);
+  event.result = row.text(first + 9);
+  event.evidence = row.text(first + 11);
+  const std::string_view state = row.text(first + 10);
+  const auto retirement = retirement_from(state);
+  const auto resolution = resolution_from(state);
+  const bool fits = event.kind == EventKind::kOutcome      ? retirement.has_value()
+                    : event.kind == EventKind::kResolution ? resolution.has_value()
+                                                           : state.empty();
+  if (!fits) return damaged(path, "an event has a state that does not belong to its kind");
+  event.retirement = retirement.value_or(Retirement::kUnknown);
+  event.resolution = resolution.value_or(Resolution::kAcquitted);
+  return event;
+}
 
 // Makes an empty file with the right mode before SQLite would make one with its own (0644).
 Result<void> create_file(const std::string& path) {
@@ -190,71 +115,8 @@ Result<void> create_file(const std::string& path) {
   return {};
 }
 
-// The settings of sqlite.org/security.html for files that somebody else may have written, and the
-// durability that a registry of evidence needs.
-Result<void> configure(sqlite3* db, const std::string& path) {
-  sqlite3_busy_timeout(db, Store::kLockWait);
-  sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-  sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
-  sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
-  sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
-  // A rollback journal, not WAL: the registry is then one file that can be copied, moved and read
-  // from read-only media. EXTRA also syncs the folder after the journal is deleted, which is the
-  // moment of commit. temp_store: no temporary file, so no environment variable chooses its folder.
-  return sqlite::execute(db, path,
-                         "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
-                         "PRAGMA temp_store = MEMORY; PRAGMA synchronous = EXTRA;"
-                         "PRAGMA foreign_keys = ON;");
-}
-
-}  // namespace
-
-Result<void> Store::Connection::check_or_create_schema(bool may_create) const {
-  const auto version = scalar("PRAGMA user_version");
-  if (!version) return version.error();
-  const auto application = scalar("PRAGMA application_id");
-  if (!application) return application.error();
-  const auto tables = scalar("SELECT count(*) FROM sqlite_schema");
-  if (!tables) return tables.error();
-
-  if (*application == kApplicationId) {
-    if (*version == kSchemaVersion) return {};
-    return Error{ErrorCode::kBadData,
-                 fmt::format("{}: is of schema version {}, this program knows {}; use the version of "
-                             "poisonctl that wrote it, or a newer one. It was left as it is",
-                             path, *version, kSchemaVersion)};
-  }
-  if (*application != 0 || *version != 0 || *tables != 0) {
-    return Error{ErrorCode::kBadData,
-                 path + ": is an SQLite database, but not a registry of poisonctl; it was left as it "
-                        "is"};
-  }
-  if (!may_create) {
-    return Error{ErrorCode::kBadData, path + ": is empty; expected a registry of poisonctl"};
-  }
-  auto transaction = Transaction::begin(db.get(), path);
-  if (!transaction) return transaction.error();
-  // Another process may have been faster between the look above and the lock.
-  const auto now = scalar("PRAGMA application_id");
-  if (!now) return now.error();
-  if (*now == kApplicationId) return {};
-  if (auto made = sqlite::execute(db.get(), path, kSchema); !made) return made.error();
-  const std::string marks = fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
-                                        kApplicationId, kSchemaVersion);
-  if (auto made = sqlite::execute(db.get(), path, marks.c_str()); !made) return made.error();
-  return transaction->commit();
-}
-
-Store::Store(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
-Store::Store(Store&&) noexcept = default;
-Store& Store::operator=(Store&&) noexcept = default;
-Store::~Store() = default;
-
-Result<Store> Store::open(const std::string& path, Mode mode) {
-  if (mode == Mode::kCreate) {
-    if (auto made = create_file(path); !made) return made.error();
-  }
-  // SQLite answers one code for "not there", "not allowed" and "a folder"; ask the kernel first.
+// SQLite answers one code for "not there", "not allowed" and "a folder"; ask the kernel first.
+Result<void> look_at_file(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     return os_error("registry " + path, errno, ErrorCode::kIo);
@@ -265,276 +127,508 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   if (::access(path.c_str(), R_OK) != 0) {
     return os_error("registry " + path, errno, ErrorCode::kIo);
   }
-  const int flags = (mode == Mode::kRead ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
-                    SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
-  sqlite3* raw = nullptr;
-  const int opened = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
-  auto connection = std::make_unique<Connection>(Connection{path, sqlite::Database(raw)});
-  if (opened != SQLITE_OK) return sqlite::last_error(raw, path, "cannot be opened");
-  if (auto configured = configure(raw, path); !configured) return configured.error();
-  if (auto checked = connection->check_or_create_schema(mode == Mode::kCreate); !checked) {
-    return checked.error();
-  }
-  return Store(std::move(connection));
+  return {};
 }
 
-namespace {
-
-// The statements of one import, prepared once.
-class Importer {
+// Reads the log in order with each import's provenance and digest at hand.
+class LogReader {
  public:
-  static Result<Importer> prepare(sqlite3* db, const std::string& path) {
-    Importer importer(db, path);
-    const auto into = [&](Statement& target, std::string_view sql) -> Result<void> {
-      auto prepared = Statement::prepare(db, path, sql);
-      if (!prepared) return prepared.error();
-      target = *std::move(prepared);
-      return {};
-    };
-    if (auto ok = into(importer.insert_import_,
-                       "INSERT INTO import (time_ns, source, tool, uid, boot_id, kernel_release, "
-                       "host_id, product_uuid, page_size) VALUES (?,?,?,?,?,?,?,?,?)");
-        !ok) {
-      return ok.error();
+  LogReader(const Database& database, std::string where)
+      : database_(database), where_(std::move(where)) {}
+
+  // Calls `visit(stored, import digest, stored hash)` until it returns false.
+  template <typename Visit>
+  Result<void> run(const std::function<void(Statement&)>& bind, const Visit& visit) {
+    auto events = database_.prepare(
+        fmt::format("SELECT id, import, {} FROM event {} ORDER BY id", kEventColumns, where_));
+    if (!events) return events.error();
+    bind(*events);
+    auto imports =
+        database_.prepare(fmt::format("SELECT {} FROM import WHERE id = ?", kImportColumns));
+    if (!imports) return imports.error();
+    StoredEvent stored;
+    std::int64_t import_id = 0;
+    Digest import_digest{};
+    for (;;) {
+      const auto row = events->step();
+      if (!row) return row.error();
+      if (!*row) return {};
+      stored.id = events->integer(0);
+      auto event = event_in(*events, 2, database_.path());
+      if (!event) return event.error();
+      stored.event = *std::move(event);
+      if (events->integer(1) != import_id) {
+        import_id = events->integer(1);
+        imports->reset();
+        const auto found = imports->bind(1, import_id).step();
+        if (!found) return found.error();
+        if (!*found) {
+          return damaged(database_.path(), fmt::format("event {} has no import", stored.id));
+        }
+        auto provenance = provenance_in(*imports, 0, database_.path());
+        if (!provenance) return provenance.error();
+        stored.provenance = *std::move(provenance);
+        import_digest = hasher_.of_import(import_id, stored.provenance);
+      }
+      if (!visit(stored, import_digest, events->text(14))) return {};
     }
-    if (auto ok = into(importer.insert_event_,
-                       "INSERT INTO event (import, kind, address, size, exact, retirement, evidence)"
-                       " VALUES (?,?,?,?,?,?,?)");
-        !ok) {
-      return ok.error();
-    }
-    if (auto ok = into(importer.find_record_,
-                       fmt::format("SELECT {} FROM record WHERE address = ? AND size = ?",
-                                   kRecordColumns));
-        !ok) {
-      return ok.error();
-    }
-    if (auto ok = into(importer.put_record_,
-                       fmt::format("INSERT OR REPLACE INTO record ({}) "
-                                   "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                                   kRecordColumns));
-        !ok) {
-      return ok.error();
-    }
-    if (auto ok = into(importer.find_state_,
-                       "SELECT 1 FROM event JOIN import ON import.id = event.import "
-                       "WHERE event.address = ? AND event.size = ? AND event.kind = ? "
-                       "AND import.source = ? AND import.boot_id = ? LIMIT 1");
-        !ok) {
-      return ok.error();
-    }
-    return importer;
   }
 
-  Result<ImportSummary> run(const Provenance& provenance, std::span<const Event> events) {
-    for (const Event& event : events) {
-      if (auto added = add(provenance, event); !added) return added.error();
-    }
-    for (const auto& [range, record] : touched_) {
-      if (auto put = put_record(record); !put) return put.error();
-    }
-    return summary_;
-  }
+  Hasher& hasher() { return hasher_; }
 
  private:
-  Importer(sqlite3* db, std::string path) : db_(db), path_(std::move(path)) {}
-
-  Result<void> add(const Provenance& provenance, const Event& event) {
-    auto record = find_record(event.range);
-    if (!record) return record.error();
-    const auto known = is_known_state(*record, provenance, event);
-    if (!known) return known.error();
-    if (*known) {
-      ++summary_.unchanged;
-      return {};
-    }
-    const auto id = insert_event(provenance, event);
-    if (!id) return id.error();
-    ++summary_.added;
-    if (*record == nullptr) {
-      if (event.kind == EventKind::kOutcome) {
-        return Error{ErrorCode::kBug, "an outcome for a range without a record"};
-      }
-      touched_.emplace(event.range, new_record(*id, event, provenance));
-      ++summary_.new_records;
-    } else {
-      fold_event(**record, event, provenance);
-    }
-    return {};
-  }
-
-  // The record of `range` as this import has left it so far, or null.
-  Result<Record*> find_record(const ByteRange& range) {
-    if (const auto known = touched_.find(range); known != touched_.end()) return &known->second;
-    find_record_.reset();
-    const auto row = find_record_.bind(1, to_signed(range.begin().value()))
-                         .bind(2, to_signed(range.size()))
-                         .step();
-    if (!row) return row.error();
-    if (!*row) return static_cast<Record*>(nullptr);
-    auto record = record_in(find_record_, path_);
-    if (!record) return record.error();
-    return &touched_.emplace(range, *std::move(record)).first->second;
-  }
-
-  // A flag that is still set, or an outcome that is still the same, is no new observation.
-  Result<bool> is_known_state(const Record* record, const Provenance& provenance,
-                              const Event& event) {
-    if (record == nullptr) return false;
-    if (event.kind == EventKind::kOutcome) {
-      return record->retirement_in(provenance.boot_id) == event.retirement &&
-             record->outcome_how == event.evidence &&
-             record->outcome_boot_id == provenance.boot_id;
-    }
-    if (event.kind != EventKind::kPoisoned) return false;
-    find_state_.reset();
-    return find_state_.bind(1, to_signed(event.range.begin().value()))
-        .bind(2, to_signed(event.range.size()))
-        .bind(3, to_word(event.kind))
-        .bind(4, provenance.source)
-        .bind(5, provenance.boot_id)
-        .step();
-  }
-
-  Result<std::int64_t> insert_event(const Provenance& provenance, const Event& event) {
-    if (import_id_ == 0) {
-      auto inserted = insert_import_.bind(1, to_ns(provenance.time))
-                          .bind(2, provenance.source)
-                          .bind(3, provenance.tool)
-                          .bind(4, std::int64_t{provenance.uid})
-                          .bind(5, provenance.boot_id)
-                          .bind(6, provenance.kernel_release)
-                          .bind(7, provenance.host_id)
-                          .bind(8, provenance.product_uuid)
-                          .bind(9, to_signed(provenance.page_shift.page_size()))
-                          .run();
-      if (!inserted) return inserted.error();
-      import_id_ = sqlite3_last_insert_rowid(db_);
-    }
-    const std::string_view retirement =
-        event.kind == EventKind::kOutcome ? to_word(event.retirement) : std::string_view();
-    const std::string_view evidence =
-        std::string_view(event.evidence).substr(0, Event::kEvidenceLimit);
-    auto inserted = insert_event_.bind(1, import_id_)
-                        .bind(2, to_word(event.kind))
-                        .bind(3, to_signed(event.range.begin().value()))
-                        .bind(4, to_signed(event.range.size()))
-                        .bind(5, std::int64_t{event.exact ? 1 : 0})
-                        .bind(6, retirement)
-                        .bind(7, evidence)
-                        .run();
-    if (!inserted) return inserted.error();
-    return sqlite3_last_insert_rowid(db_);
-  }
-
-  Result<void> put_record(const Record& record) {
-    const std::string sources = join_sources(record.sources);
-    return put_record_.bind(1, to_signed(record.range.begin().value()))
-        .bind(2, to_signed(record.range.size()))
-        .bind(3, record.id)
-        .bind(4, std::int64_t{record.exact ? 1 : 0})
-        .bind(5, to_word(record.condition))
-        .bind(6, to_word(record.severity))
-        .bind(7, sources)
-        .bind(8, to_ns(record.first_seen))
-        .bind(9, to_ns(record.last_seen))
-        .bind(10, to_signed(record.events))
-        .bind(11, to_word(record.last_outcome))
-        .bind(12, record.outcome_boot_id)
-        .bind(13, record.outcome_how)
-        .run();
-  }
-
-  sqlite3* db_;
-  std::string path_;
-  Statement insert_import_;
-  Statement insert_event_;
-  Statement find_record_;
-  Statement put_record_;
-  Statement find_state_;
-  std::int64_t import_id_ = 0;  // 0 until the first event that is really stored
-  std::map<ByteRange, Record> touched_;
-  ImportSummary summary_;
+  const Database& database_;
+  std::string where_;
+  Hasher hasher_;
 };
+
+bool has_place_here(const Event& event) { return event.range && event.foreign_host.empty(); }
 
 }  // namespace
 
-Result<ImportSummary> Store::append(const Provenance& provenance, std::span<const Event> events) {
-  sqlite3* const db = connection_->db.get();
-  auto transaction = Transaction::begin(db, connection_->path);
-  if (!transaction) return transaction.error();
-  auto summary = [&]() -> Result<ImportSummary> {
-    auto importer = Importer::prepare(db, connection_->path);
-    if (!importer) return importer.error();
-    return importer->run(provenance, events);
-  }();
-  if (!summary) return summary;
-  if (auto committed = transaction->commit(); !committed) return committed.error();
-  return summary;
+struct Store::Connection {
+  Database db;
+};
+
+struct Store::Import::State {
+  Database* db;
+  Transaction transaction;
+  Deriver deriver;
+  Provenance provenance;
+  Repeats repeats;
+  Statement insert_import;
+  Statement insert_event;
+  Statement find_same;
+  Statement find_state;
+  Hasher hasher;
+  ChainHead head;
+  std::int64_t import_id = 0;  // 0 until the first event that is really stored
+  Digest import_digest{};
+  ImportSummary summary;
+
+  Result<bool> is_known(const Event& event);
+  Result<void> insert_import_row();
+  Result<void> insert_event_row(const Event& event);
+};
+
+// ---- open
+
+namespace {
+
+// Fills what version 2 has and version 1 had not: the hashes and the derived tables.
+Result<void> fill_after_upgrade(const Database& db) {
+  auto deriver = Deriver::prepare(db, {});
+  if (!deriver) return deriver.error();
+  auto set_hash = db.prepare("UPDATE event SET hash = ? WHERE id = ?");
+  if (!set_hash) return set_hash.error();
+  Digest previous{};
+  Result<void> status;
+  LogReader log(db, "");
+  auto read =
+      log.run([](Statement&) {},
+              [&](const StoredEvent& stored, const Digest& import, std::string_view /*hash*/) {
+                previous = log.hasher().of_event(previous, import, stored.id, stored.event);
+                status = set_hash->bind_blob(1, as_bytes(previous)).bind(2, stored.id).run();
+                if (!status) return false;
+                if (!has_place_here(stored.event)) return true;
+                const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
+                if (!folded) status = folded.error();
+                return status.ok();
+              });
+  if (!read) return read;
+  if (!status) return status;
+  return deriver->flush();
 }
 
+Result<void> upgrade(const Database& db, std::int64_t from) {
+  const std::string copy = fmt::format("{}.schema-{}", db.path(), from);
+  if (auto copied = db.copy_to(copy); !copied) return copied;
+  auto transaction = Transaction::begin(db);
+  if (!transaction) return transaction.error();
+  // Another process may have been faster between the look and the lock.
+  const auto now = read_schema_state(db);
+  if (!now) return now.error();
+  if (now->version != from) return {};
+  if (auto done = upgrade_schema_from_1(db); !done) return done;
+  if (auto filled = fill_after_upgrade(db); !filled) return filled;
+  return transaction->commit();
+}
+
+Result<void> create(const Database& db) {
+  auto transaction = Transaction::begin(db);
+  if (!transaction) return transaction.error();
+  const auto now = read_schema_state(db);
+  if (!now) return now.error();
+  if (!now->empty) return {};
+  if (auto made = create_schema(db); !made) return made;
+  return transaction->commit();
+}
+
+Result<void> bring_to_newest_schema(const Database& db, Store::Mode mode) {
+  const auto state = read_schema_state(db);
+  if (!state) return state.error();
+  if (state->empty) {
+    if (mode == Store::Mode::kCreate) return create(db);
+    return Error{ErrorCode::kBadData, db.path() + ": is empty; expected a registry of poisonctl"};
+  }
+  if (state->version == kSchemaVersion) return {};
+  if (mode == Store::Mode::kRead) {
+    return Error{
+        ErrorCode::kBadData,
+        fmt::format("{}: is of the older schema version {}; 'poisonctl upgrade' brings it to "
+                    "version {} and keeps a copy",
+                    db.path(), state->version, kSchemaVersion)};
+  }
+  return upgrade(db, state->version);
+}
+
+}  // namespace
+
+Store::Store(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
+Store::Store(Store&&) noexcept = default;
+Store& Store::operator=(Store&&) noexcept = default;
+Store::~Store() = default;
+
+Result<Store> Store::open(const std::string& path, Mode mode) {
+  if (mode == Mode::kCreate) {
+    if (auto made = create_file(path); !made) return made.error();
+  }
+  if (auto looked = look_at_file(path); !looked) return looked.error();
+  auto db = Database::open(
+      path, mode == Mode::kRead ? sqlite::OpenMode::kRead : sqlite::OpenMode::kWrite, kLockWaitMs);
+  if (!db) return db.error();
+  // A rollback journal, not WAL: the registry is then one file that can be copied, moved and read
+  // from read-only media. EXTRA also syncs the folder after the journal is deleted, which is the
+  // moment of commit (packaging/doc/decisions/0001).
+  if (auto set = db->execute("PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON;"); !set) {
+    return set.error();
+  }
+  if (auto ready = bring_to_newest_schema(*db, mode); !ready) return ready.error();
+  return Store(std::make_unique<Connection>(Connection{*std::move(db)}));
+}
+
+// ---- import
+
+Store::Import::Import(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Store::Import::Import(Import&&) noexcept = default;
+Store::Import::~Import() = default;
+
+Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats repeats) {
+  Database& db = connection_->db;
+  auto transaction = Transaction::begin(db);
+  if (!transaction) return transaction.error();
+  const auto newest = head();
+  if (!newest) return newest.error();
+  auto deriver = Deriver::prepare(db, {});
+  if (!deriver) return deriver.error();
+  auto insert_import = db.prepare(
+      fmt::format("INSERT INTO import ({}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", kImportColumns));
+  if (!insert_import) return insert_import.error();
+  auto insert_event = db.prepare(fmt::format(
+      "INSERT INTO event (id, import, {}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", kEventColumns));
+  if (!insert_event) return insert_event.error();
+  auto find_same = db.prepare(
+      "SELECT 1 FROM event JOIN import ON import.id = event.import WHERE address IS ?1 "
+      "AND observed_ns IS ?2 AND size IS ?3 AND kind = ?4 AND count = ?5 AND label = ?6 "
+      "AND result = ?7 AND evidence = ?8 AND foreign_host = ?9 AND import.source = ?10 "
+      "AND import.id <> ?11 LIMIT 1");
+  if (!find_same) return find_same.error();
+  auto find_state = db.prepare(
+      "SELECT 1 FROM event JOIN import ON import.id = event.import WHERE address = ?1 "
+      "AND observed_ns IS NULL AND size = ?2 AND kind = ?3 AND import.source = ?4 "
+      "AND import.boot_id = ?5 LIMIT 1");
+  if (!find_state) return find_state.error();
+  return Import(
+      std::make_unique<Import::State>(Import::State{.db = &db,
+                                                    .transaction = *std::move(transaction),
+                                                    .deriver = *std::move(deriver),
+                                                    .provenance = provenance,
+                                                    .repeats = repeats,
+                                                    .insert_import = *std::move(insert_import),
+                                                    .insert_event = *std::move(insert_event),
+                                                    .find_same = *std::move(find_same),
+                                                    .find_state = *std::move(find_state),
+                                                    .hasher = {},
+                                                    .head = *newest,
+                                                    .summary = {}}));
+}
+
+// A state that is still so, or a line of a file that was read before, is no new observation.
+Result<bool> Store::Import::State::is_known(const Event& event) {
+  if (event.kind == EventKind::kOutcome) {
+    const auto record = deriver.find(record_range(*event.range));
+    if (!record) return record.error();
+    return *record != nullptr && (*record)->outcome_boot_id == provenance.boot_id &&
+           (*record)->last_outcome == event.retirement && (*record)->outcome_how == event.evidence;
+  }
+  if (event.kind == EventKind::kPoisoned && event.range && !event.observed) {
+    auto found = find_state.bind(1, to_signed(event.range->begin().value()))
+                     .bind(2, to_signed(event.range->size()))
+                     .bind(3, to_word(event.kind))
+                     .bind(4, provenance.source)
+                     .bind(5, provenance.boot_id)
+                     .step();
+    find_state.reset();
+    return found;
+  }
+  if (repeats == Repeats::kCount) return false;
+  if (event.range) {
+    find_same.bind(1, to_signed(event.range->begin().value()))
+        .bind(3, to_signed(event.range->size()));
+  } else {
+    find_same.bind_null(1).bind_null(3);
+  }
+  if (event.observed) {
+    find_same.bind(2, to_ns(*event.observed));
+  } else {
+    find_same.bind_null(2);
+  }
+  auto found = find_same.bind(4, to_word(event.kind))
+                   .bind(5, to_signed(event.count))
+                   .bind(6, event.label)
+                   .bind(7, event.result)
+                   .bind(8, event.evidence)
+                   .bind(9, event.foreign_host)
+                   .bind(10, provenance.source)
+                   .bind(11, import_id)
+                   .step();
+  find_same.reset();
+  return found;
+}
+
+Result<void> Store::Import::State::insert_import_row() {
+  auto inserted = insert_import.bind(1, to_ns(provenance.time))
+                      .bind(2, to_signed(provenance.monotonic_ns))
+                      .bind(3, provenance.source)
+                      .bind(4, provenance.source_version)
+                      .bind(5, provenance.origin)
+                      .bind(6, provenance.tool)
+                      .bind(7, std::int64_t{provenance.uid})
+                      .bind(8, provenance.boot_id)
+                      .bind(9, provenance.kernel_release)
+                      .bind(10, provenance.host_id)
+                      .bind(11, provenance.product_uuid)
+                      .bind(12, provenance.product_serial)
+                      .bind(13, to_signed(provenance.page_shift.page_size()))
+                      .run();
+  if (!inserted) return inserted;
+  import_id = db->last_rowid();
+  import_digest = hasher.of_import(import_id, provenance);
+  return {};
+}
+
+Result<void> Store::Import::State::insert_event_row(const Event& event) {
+  const std::string dram = to_text(event.dram);
+  const std::int64_t id = head.id + 1;
+  const Digest hash = hasher.of_event(head.hash, import_digest, id, event);
+  insert_event.bind(1, id).bind(2, import_id).bind(3, to_word(event.kind));
+  if (event.range) {
+    insert_event.bind(4, to_signed(event.range->begin().value()))
+        .bind(5, to_signed(event.range->size()));
+  } else {
+    insert_event.bind_null(4).bind_null(5);
+  }
+  insert_event.bind(6, to_signed(event.granularity)).bind(7, to_signed(event.count));
+  if (event.observed) {
+    insert_event.bind(8, to_ns(*event.observed));
+  } else {
+    insert_event.bind_null(8);
+  }
+  auto inserted = insert_event.bind(9, event.foreign_host)
+                      .bind(10, event.label)
+                      .bind(11, dram)
+                      .bind(12, event.result)
+                      .bind(13, state_of(event))
+                      .bind(14, event.evidence)
+                      .bind_blob(15, as_bytes(hash))
+                      .run();
+  if (!inserted) return inserted;
+  head = {id, hash};
+  return {};
+}
+
+Result<void> Store::Import::add(Event event) {
+  State& state = *state_;
+  limit_texts(event);
+  const auto known = state.is_known(event);
+  if (!known) return known.error();
+  if (*known) {
+    ++state.summary.known;
+    return {};
+  }
+  if (state.import_id == 0) {
+    if (auto inserted = state.insert_import_row(); !inserted) return inserted;
+  }
+  if (auto inserted = state.insert_event_row(event); !inserted) return inserted;
+  ++state.summary.added;
+  if (!has_place_here(event)) {
+    ++state.summary.without_place;
+    return {};
+  }
+  const auto change = state.deriver.fold(state.head.id, event, state.provenance);
+  if (!change) return change.error();
+  if (change->new_record) ++state.summary.new_records;
+  if (change->reopened) state.summary.reopened.push_back(record_range(*event.range));
+  return {};
+}
+
+Result<ImportSummary> Store::Import::commit() {
+  if (auto flushed = state_->deriver.flush(); !flushed) return flushed.error();
+  if (auto committed = state_->transaction.commit(); !committed) return committed.error();
+  const auto pinned =
+      update_checkpoint(state_->db->path(), state_->head, state_->provenance.time);
+  if (!pinned) state_->summary.checkpoint_problem = pinned.error().message;
+  return state_->summary;
+}
+
+// ---- reading
+
 Result<void> Store::for_each_record(const std::function<bool(const Record&)>& visit) {
-  auto statement = connection_->prepare(
+  auto statement = connection_->db.prepare(
       fmt::format("SELECT {} FROM record ORDER BY address, size", kRecordColumns));
   if (!statement) return statement.error();
   for (;;) {
     const auto row = statement->step();
     if (!row) return row.error();
     if (!*row) return {};
-    const auto record = record_in(*statement, connection_->path);
+    const auto record = record_in(*statement, connection_->db.path());
     if (!record) return record.error();
     if (!visit(*record)) return {};
   }
 }
 
-Result<std::vector<StoredEvent>> Store::events_about(const ByteRange& range) {
-  auto statement = connection_->prepare(
-      "SELECT event.id, kind, address, size, exact, retirement, evidence, time_ns, source, tool, uid,"
-      " boot_id, kernel_release, host_id, product_uuid, page_size"
-      " FROM event JOIN import ON import.id = event.import"
-      " WHERE address < ? AND address + size > ? ORDER BY event.id");
-  if (!statement) return statement.error();
-  statement->bind(1, to_signed(range.end().value())).bind(2, to_signed(range.begin().value()));
-  std::vector<StoredEvent> events;
-  for (;;) {
-    const auto row = statement->step();
-    if (!row) return row.error();
-    if (!*row) return events;
-    const auto about = range_in(*statement, connection_->path, 2, 3);
-    if (!about) return about.error();
-    const auto kind = event_kind_from(statement->text(1));
-    const auto shift =
-        PageShift::from_page_size(static_cast<std::uint64_t>(statement->integer(15)));
-    if (!kind || !shift) {
-      return damaged(connection_->path, fmt::format("event {} has a word or page size this program "
-                                                    "does not know",
-                                                    statement->integer(0)));
-    }
-    events.push_back(
-        {.id = statement->integer(0),
-         .event = {.kind = *kind,
-                   .range = *about,
-                   .exact = statement->integer(4) != 0,
-                   .retirement =
-                       retirement_from(statement->text(5)).value_or(Retirement::kUnknown),
-                   .evidence = std::string(statement->text(6))},
-         .provenance = {.time = from_ns(statement->integer(7)),
-                        .source = std::string(statement->text(8)),
-                        .tool = std::string(statement->text(9)),
-                        .uid = static_cast<std::uint32_t>(statement->integer(10)),
-                        .boot_id = std::string(statement->text(11)),
-                        .kernel_release = std::string(statement->text(12)),
-                        .host_id = std::string(statement->text(13)),
-                        .product_uuid = std::string(statement->text(14)),
-                        .page_shift = *shift}});
-  }
+Result<void> Store::for_each_event(const std::function<bool(const StoredEvent&)>& visit) {
+  return LogReader(connection_->db, "")
+      .run([](Statement&) {}, [&](const StoredEvent& stored, const Digest&,
+                                  std::string_view) { return visit(stored); });
+}
+
+Result<void> Store::for_each_event_about(const ByteRange& range,
+                                         const std::function<bool(const StoredEvent&)>& visit) {
+  const auto bind = [&](Statement& statement) {
+    statement.bind(1, to_signed(range.end().value())).bind(2, to_signed(range.begin().value()));
+  };
+  return LogReader(connection_->db, "WHERE address < ? AND address + size > ?")
+      .run(bind, [&](const StoredEvent& stored, const Digest&, std::string_view) {
+        return visit(stored);
+      });
+}
+
+Result<void> Store::for_each_event_without_place(
+    const std::function<bool(const StoredEvent&)>& visit) {
+  return LogReader(connection_->db, "WHERE address IS NULL OR foreign_host <> ''")
+      .run([](Statement&) {}, [&](const StoredEvent& stored, const Digest&,
+                                  std::string_view) { return visit(stored); });
 }
 
 Result<std::uint64_t> Store::generation() {
-  const auto id = connection_->scalar(
+  const auto id = connection_->db.scalar(
       "SELECT id FROM event WHERE kind <> 'outcome' ORDER BY id DESC LIMIT 1");
   if (!id) return id.error();
-  return static_cast<std::uint64_t>(*id);
+  return to_unsigned(*id);
 }
+
+Result<ChainHead> Store::head() {
+  auto statement = connection_->db.prepare("SELECT id, hash FROM event ORDER BY id DESC LIMIT 1");
+  if (!statement) return statement.error();
+  const auto row = statement->step();
+  if (!row) return row.error();
+  if (!*row) return ChainHead{};
+  const auto hash = digest_from(statement->text(1));
+  if (!hash) {
+    return damaged(connection_->db.path(),
+                   fmt::format("event {} has no hash of 32 bytes", statement->integer(0)));
+  }
+  return ChainHead{statement->integer(0), *hash};
+}
+
+Result<std::optional<Digest>> Store::hash_of(std::int64_t id) {
+  auto statement = connection_->db.prepare("SELECT hash FROM event WHERE id = ?");
+  if (!statement) return statement.error();
+  const auto row = statement->bind(1, id).step();
+  if (!row) return row.error();
+  return *row ? digest_from(statement->text(0)) : std::nullopt;
+}
+
+Result<std::optional<ChainDefect>> Store::verify_chain() {
+  std::optional<ChainDefect> defect;
+  Digest previous{};
+  std::int64_t next = 1;
+  LogReader log(connection_->db, "");
+  auto read = log.run(
+      [](Statement&) {},
+      [&](const StoredEvent& stored, const Digest& import, std::string_view hash) {
+        if (stored.id != next) {
+          defect = {next, fmt::format("is missing; the next one there is {}", stored.id)};
+          return false;
+        }
+        const Digest expected = log.hasher().of_event(previous, import, stored.id, stored.event);
+        if (as_bytes(expected) != hash) {
+          defect = {
+              stored.id,
+              fmt::format(
+                  "does not fit: its hash is {}, its content and what comes before it give {}",
+                  to_hex_text(hash).substr(0, 16), to_hex_text(as_bytes(expected)).substr(0, 16))};
+          return false;
+        }
+        previous = expected;
+        ++next;
+        return true;
+      });
+  // An entry that cannot even be read is the first bad one.
+  if (!read && read.error().code == ErrorCode::kBadData) {
+    return std::optional(ChainDefect{next, "cannot be read: " + read.error().message});
+  }
+  if (!read) return read.error();
+  return defect;
+}
+
+// ---- rebuild and copy
+
+Result<std::uint64_t> Store::rebuild(bool repair) {
+  const Database& db = connection_->db;
+  const DerivedTables rebuilt{.record = "temp.rebuilt_record", .row = "temp.rebuilt_row"};
+  auto transaction = Transaction::begin(db);
+  if (!transaction) return transaction.error();
+  const std::string create = fmt::format("CREATE TABLE {} {}; CREATE TABLE {} {};", rebuilt.record,
+                                         record_table_body(), rebuilt.row, row_table_body());
+  if (auto made = db.execute(create.c_str()); !made) return made.error();
+  auto deriver = Deriver::prepare(db, rebuilt);
+  if (!deriver) return deriver.error();
+  Result<void> status;
+  auto read = for_each_event([&](const StoredEvent& stored) {
+    if (!has_place_here(stored.event)) return true;
+    const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
+    if (!folded) status = folded.error();
+    return status.ok();
+  });
+  if (!read) return read.error();
+  if (!status) return status.error();
+  if (auto flushed = deriver->flush(); !flushed) return flushed.error();
+
+  std::uint64_t different = 0;
+  for (const auto& [stored, fresh] :
+       {std::pair("record", "temp.rebuilt_record"), std::pair("dram_row", "temp.rebuilt_row")}) {
+    const auto count = db.scalar(
+        fmt::format("SELECT (SELECT count(*) FROM (SELECT * FROM {0} EXCEPT SELECT * FROM {1})) +"
+                    " (SELECT count(*) FROM (SELECT * FROM {1} EXCEPT SELECT * FROM {0}))",
+                    stored, fresh));
+    if (!count) return count.error();
+    different += to_unsigned(*count);
+    if (!repair) continue;
+    const std::string replace =
+        fmt::format("DELETE FROM {0}; INSERT INTO {0} SELECT * FROM {1};", stored, fresh);
+    if (auto replaced = db.execute(replace.c_str()); !replaced) return replaced.error();
+  }
+  if (!repair || different == 0) return different;  // and roll back: nothing was to change
+  if (auto dropped = db.execute("DROP TABLE temp.rebuilt_record; DROP TABLE temp.rebuilt_row;");
+      !dropped) {
+    return dropped.error();
+  }
+  if (auto committed = transaction->commit(); !committed) return committed.error();
+  return different;
+}
+
+Result<void> Store::copy_to(const std::string& path) { return connection_->db.copy_to(path); }
 
 }  // namespace poisonctl

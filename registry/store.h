@@ -1,14 +1,15 @@
-// The registry on disk: one SQLite file, the only truth there is. This is the only part that knows
-// SQLite. The schema is in store.cc and explained in registry/README.md.
+// The registry on disk: one SQLite file, the only truth there is. The schema is in store_schema.cc
+// and explained, with the hash chain, in registry/README.md.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "registry/chain.h"
 #include "registry/event.h"
 #include "registry/record.h"
 #include "registry/result.h"
@@ -17,16 +18,32 @@ namespace poisonctl {
 
 // What an import did.
 struct ImportSummary {
-  std::uint64_t added = 0;        // events stored
-  std::uint64_t unchanged = 0;    // observations of a state that was already known in this boot
-  std::uint64_t new_records = 0;  // ranges that no event had named before
+  std::uint64_t added = 0;          // events stored
+  std::uint64_t known = 0;          // not stored again: see Store::Repeats
+  std::uint64_t new_records = 0;    // ranges that no event had named before
+  std::uint64_t without_place = 0;  // events stored that name no physical range
+  std::vector<ByteRange> reopened;  // resolved records that an error opened again
+  // Why the signed checkpoint could not follow, if so. The events are stored all the same.
+  std::optional<std::string> checkpoint_problem;
 };
 
 // An event as it is stored.
 struct StoredEvent {
-  std::int64_t id = 0;  // grows by at least 1 with every event
+  std::int64_t id = 0;  // 1, 2, 3, ... without gaps
   Event event;
   Provenance provenance;
+};
+
+// The end of the chain.
+struct ChainHead {
+  std::int64_t id = 0;  // of the newest event; 0 in an empty registry
+  Digest hash{};        // of that event; zeros in an empty registry
+};
+
+// What is wrong with the log: the first entry that does not fit, and how.
+struct ChainDefect {
+  std::int64_t id = 0;
+  std::string what;
 };
 
 // One connection. Not for use by two threads at once; any number of processes may each have one.
@@ -38,9 +55,10 @@ class Store {
     kCreate,  // made when it does not exist, readable by its owner and group only (0640)
   };
 
-  // Opens the registry at `path`. Errors: kNoInput (does not exist), kNoPrivilege, kCannotWrite,
-  // kBadData (no database, another program's database, or a schema newer than this program knows),
-  // kLocked (another process kept it locked for `kLockWait`).
+  // Opens the registry at `path`. For writing, an older schema is brought to the newest, with a
+  // copy of the file kept beside it (PATH.schema-N). Errors: kNoInput (does not exist),
+  // kNoPrivilege, kCannotWrite, kBadData (no database, another program's, a newer schema; an older
+  // one in kRead), kLocked (another process kept it locked for kLockWaitMs).
   static Result<Store> open(const std::string& path, Mode mode);
 
   Store(Store&&) noexcept;
@@ -49,24 +67,65 @@ class Store {
   Store& operator=(const Store&) = delete;
   ~Store();
 
-  // Stores `events` in one transaction: when this returns an error, nothing was stored. An event that
-  // only repeats a known state of the same boot (the HWPOISON flag, the same outcome) is counted as
-  // unchanged. When it returns a value, the events are on the disk. Errors: kLocked, kCannotWrite
-  // (read-only, disk full), kIo, kBadData (a damaged file).
-  Result<ImportSummary> append(const Provenance& provenance, std::span<const Event> events);
+  // What to do with an event that says no more than one that is stored: same source, range, kind,
+  // time, count and evidence. Page flags and outcomes are states and always known after the first
+  // time in a boot.
+  enum class Repeats {
+    kCount,  // somebody says it again: store it
+    kSkip,   // the same file is read again: count it as known
+  };
+
+  // One import: events are added one by one and become visible all at once with commit(), or not at
+  // all. Holds the write lock of the registry. The Store must outlive it.
+  class Import {
+   public:
+    Import(Import&&) noexcept;
+    Import& operator=(Import&&) = delete;
+    Import(const Import&) = delete;
+    Import& operator=(const Import&) = delete;
+    ~Import();
+    // Memory use does not grow with the number of events. Errors: kCannotWrite, kIo, kBadData,
+    // kUsage (a resolution or an outcome for a range that has no record).
+    Result<void> add(Event event);
+    // When it returns a value, the events are on the disk.
+    Result<ImportSummary> commit();
+
+   private:
+    friend class Store;
+    struct State;
+    explicit Import(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+  };
+  Result<Import> begin_import(const Provenance& provenance, Repeats repeats);
 
   // Calls `visit` for each record in the order of its address, then size, until it returns false.
   Result<void> for_each_record(const std::function<bool(const Record&)>& visit);
+  // The same for events in the order of their ids; for those about ranges that overlap `range`; and
+  // for those that name no place on this host: evidence without a range, and events of other hosts.
+  Result<void> for_each_event(const std::function<bool(const StoredEvent&)>& visit);
+  Result<void> for_each_event_about(const ByteRange& range,
+                                    const std::function<bool(const StoredEvent&)>& visit);
+  Result<void> for_each_event_without_place(const std::function<bool(const StoredEvent&)>& visit);
 
-  // The events about ranges that overlap `range`, in the order of their ids.
-  Result<std::vector<StoredEvent>> events_about(const ByteRange& range);
-
-  // The id of the newest event that can change what must be kept out; 0 in an empty registry. Grows,
-  // never shrinks, and so serves as the generation of the retire list.
+  // The id of the newest event that can change what must be kept out; 0 in an empty registry.
+  // Grows, never shrinks, and so serves as the generation of the retire list.
   Result<std::uint64_t> generation();
 
+  Result<ChainHead> head();
+  // The hash of one event, if it is there.
+  Result<std::optional<Digest>> hash_of(std::int64_t id);
+  // Walks the whole log and recomputes every hash. Nothing when all fits.
+  Result<std::optional<ChainDefect>> verify_chain();
+
+  // Derives all records again from the events. Without `repair` only compares: the number of rows
+  // that differ. With it, puts the derived ones in place when any differ.
+  Result<std::uint64_t> rebuild(bool repair);
+
+  // A consistent copy in a new file. Errors: kCannotWrite.
+  Result<void> copy_to(const std::string& path);
+
   // Longest wait for a lock that another process holds, in milliseconds.
-  static constexpr int kLockWait = 5000;
+  static constexpr int kLockWaitMs = 5000;
 
  private:
   struct Connection;

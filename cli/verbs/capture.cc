@@ -23,7 +23,7 @@ namespace po = boost::program_options;
 
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in one
 // of the folders below.
-constexpr std::array<std::string_view, 11> kFiles = {
+constexpr std::array<std::string_view, 12> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
     "proc/iomem",
@@ -33,6 +33,7 @@ constexpr std::array<std::string_view, 11> kFiles = {
     "proc/sys/kernel/osrelease",
     "proc/sys/kernel/random/boot_id",
     "proc/sys/vm/memory_failure_recovery",
+    "sys/class/dmi/id/product_serial",
     "sys/class/dmi/id/product_uuid",
     "sys/devices/system/memory/block_size_bytes",
 };

@@ -52,9 +52,8 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
                                   to_human_size(found->hardware_corrupted)));
     return kExitDone;
   }
-  auto store = invocation.open_store(Store::Mode::kCreate);
-  if (!store) return store.error();
-  const auto summary = store->append(*provenance, found->events);
+  const auto summary =
+      store_events(invocation, Store::Mode::kCreate, *provenance, found->events);
   if (!summary) return summary.error();
   // The flag is the cause, not yet the outcome: the kernel also flags frames that it goes on using.
   const auto verified = verify_records(invocation);
@@ -63,7 +62,7 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
 
   output.note(fmt::format("{} poisoned in page flags: {} recorded in {}, {} known from this boot",
                           found->events.size(), summary->added, invocation.registry_path(),
-                          summary->unchanged));
+                          summary->known));
   return kExitDone;
 }
 

@@ -5,25 +5,58 @@
 #include "cli/steps.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
+#include "registry/text.h"
 
 namespace poisonctl {
 namespace {
 
-Json record_json(const Record& record, const std::string& boot_id,
+namespace po = boost::program_options;
+
+void add_options(po::options_description& options) {
+  options.add_options()("all",
+                        "also resolved records, evidence that names no place, and other hosts'");
+}
+
+// Seconds are enough for people.
+std::string shown_time(Time time) {
+  return to_rfc3339(std::chrono::floor<std::chrono::seconds>(time));
+}
+
+Json record_json(const Record& record, const Machine& machine,
                  const std::vector<NodeRange>& nodes) {
   const auto node = node_of(nodes, record.range.begin());
-  return {{"id", record.id},
-          {"address", record.range.begin().value()},
-          {"size", record.range.size()},
-          {"exact", record.exact},
-          {"condition", to_word(record.condition)},
-          {"retirement", to_word(record.retirement_in(boot_id))},
-          {"severity", to_word(record.severity)},
-          {"sources", record.sources},
-          {"first_seen", to_rfc3339(record.first_seen)},
-          {"last_seen", to_rfc3339(record.last_seen)},
-          {"events", record.events},
-          {"node", node ? Json(*node) : Json(nullptr)}};
+  Json json = {{"id", record.id},
+               {"address", record.range.begin().value()},
+               {"size", record.range.size()},
+               {"exact", record.is_exact(machine.page_shift)},
+               {"condition", to_word(record.condition)},
+               {"retirement", to_word(record.retirement_in(machine.boot_id))},
+               {"severity", to_word(record.severity)},
+               {"sources", record.sources},
+               {"first_seen", to_rfc3339(record.first_seen)},
+               {"last_seen", to_rfc3339(record.last_seen)},
+               {"events", record.events},
+               {"node", node ? Json(*node) : Json(nullptr)},
+               {"label", record.label},
+               {"dram", to_text(record.dram)},
+               {"reopened", record.reopened}};
+  if (record.condition == Condition::kResolved) {
+    json["resolution"] = to_word(record.resolution);
+    json["reason"] = record.resolution_reason;
+    json["resolved"] = to_rfc3339(record.resolved);
+  }
+  return json;
+}
+
+Json evidence_json(const StoredEvent& stored) {
+  return {{"event", stored.id},
+          {"kind", to_word(stored.event.kind)},
+          {"count", stored.event.count},
+          {"source", stored.provenance.source},
+          {"host", stored.event.foreign_host},
+          {"label", stored.event.label},
+          {"dram", to_text(stored.event.dram)},
+          {"evidence", stored.event.evidence}};
 }
 
 std::vector<Cell> record_row(const Record& record, const Machine& machine,
@@ -34,23 +67,64 @@ std::vector<Cell> record_row(const Record& record, const Machine& machine,
   return {
       {.text = std::to_string(record.id), .right = true},
       {.text = to_text(record.range)},
-      {.text = fmt::format("{}{}", record.exact ? "" : "among ", frames), .right = true},
+      {.text = fmt::format("{}{}", record.is_exact(machine.page_shift) ? "" : "among ", frames), .right = true},
       {.text = std::string(to_word(record.condition)),
-       .tint = record.condition == Condition::kFaulty ? Tint::kBad : Tint::kWarn},
+       .tint = record.condition == Condition::kFaulty    ? Tint::kBad
+               : record.condition == Condition::kSuspect ? Tint::kWarn
+                                                         : Tint::kNone},
       {.text = std::string(to_word(retirement)), .tint = tint_of(retirement)},
       {.text = std::string(to_word(record.severity))},
       {.text = std::to_string(record.events), .right = true},
       {.text = node ? std::to_string(*node) : "-", .right = true},
-      {.text = to_rfc3339(record.last_seen)},
+      {.text = shown_time(record.last_seen)},
       {.text = fmt::format("{}", fmt::join(record.sources, ","))},
   };
 }
 
+void print_people(Output& output, const std::vector<Record>& records,
+                  const std::vector<StoredEvent>& evidence, const Machine& machine,
+                  const std::vector<NodeRange>& nodes, bool all) {
+  if (records.empty()) {
+    output.note(all ? "the registry has no records" : "no suspect or faulty records");
+  } else {
+    std::vector<std::vector<Cell>> rows;
+    for (const Record& record : records) rows.push_back(record_row(record, machine, nodes));
+    output.table({"ID", "RANGE", "FRAMES", "CONDITION", "RETIREMENT", "SEVERITY", "EVENTS", "NODE",
+                  "LAST SEEN", "SOURCES"},
+                 rows);
+  }
+  if (evidence.empty()) return;
+  output.line("\nEvidence without a place on this host:");
+  constexpr std::size_t kShownEvidence = 100;
+  for (const StoredEvent& stored : evidence) {
+    const Event& event = stored.event;
+    output.line(fmt::format("{:>6}  {} x{}  {}  {}{}", stored.id, to_word(event.kind), event.count,
+                            stored.provenance.source,
+                            event.foreign_host.empty()
+                                ? ""
+                                : fmt::format("host {}  ", printable(event.foreign_host)),
+                            printable(event.label.empty() ? event.evidence : event.label,
+                                      kShownEvidence)));
+  }
+}
+
 Result<ExitStatus> run(Invocation& invocation) {
+  const bool all = invocation.has("all");
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
-  const auto records = load_records(*store);
+  auto records = load_records(*store);
   if (!records) return records.error();
+  if (!all) {
+    std::erase_if(*records, [](const Record& r) { return r.condition == Condition::kResolved; });
+  }
+  std::vector<StoredEvent> evidence;
+  if (all) {
+    auto read = store->for_each_event_without_place([&](const StoredEvent& stored) {
+      evidence.push_back(stored);
+      return true;
+    });
+    if (!read) return read.error();
+  }
   const auto machine = invocation.machine();
   if (!machine) return machine.error();
   const auto root = invocation.sysroot();
@@ -59,25 +133,21 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!nodes) return nodes.error();
 
   Output& output = invocation.output();
-  if (output.json()) {
-    Json list = Json::array();
-    for (const Record& record : *records) {
-      list.push_back(record_json(record, (*machine)->boot_id, *nodes));
-    }
-    output.object({{"schema", "poisonctl/records-v1"},
-                   {"page_size", (*machine)->page_shift.page_size()},
-                   {"records", std::move(list)}});
+  if (!output.json()) {
+    print_people(output, *records, evidence, **machine, *nodes, all);
     return kExitDone;
   }
-  if (records->empty()) {
-    output.note("the registry has no records");
-    return kExitDone;
+  Json list = Json::array();
+  for (const Record& record : *records) list.push_back(record_json(record, **machine, *nodes));
+  Json shown = {{"schema", "poisonctl/records-v1"},
+                {"page_size", (*machine)->page_shift.page_size()},
+                {"records", std::move(list)}};
+  if (all) {
+    Json without_place = Json::array();
+    for (const StoredEvent& stored : evidence) without_place.push_back(evidence_json(stored));
+    shown["evidence"] = std::move(without_place);
   }
-  std::vector<std::vector<Cell>> rows;
-  for (const Record& record : *records) rows.push_back(record_row(record, **machine, *nodes));
-  output.table({"ID", "RANGE", "FRAMES", "CONDITION", "RETIREMENT", "SEVERITY", "EVENTS", "NODE",
-                "LAST SEEN", "SOURCES"},
-               rows);
+  output.object(shown);
   return kExitDone;
 }
 
@@ -85,12 +155,12 @@ Result<ExitStatus> run(Invocation& invocation) {
 
 const Verb kListVerb = {
     .name = "list",
-    .arguments = "",
-    .summary = "List all records",
+    .arguments = "[--all]",
+    .summary = "List what is bad: suspect and faulty records",
     .least_arguments = 0,
     .most_arguments = 0,
     .has_json = true,
-    .add_options = no_options,
+    .add_options = add_options,
     .run = run,
 };
 

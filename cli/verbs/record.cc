@@ -1,6 +1,7 @@
 // poisonctl record: an operator says that a range is bad.
 #include <fmt/format.h>
 
+#include "cli/steps.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
 #include "registry/text.h"
@@ -49,11 +50,13 @@ Result<ExitStatus> run(Invocation& invocation) {
 
   std::vector<Event> events;
   for (const ByteRange& range : *ranges) {
-    events.push_back({.kind = *kind, .range = range, .evidence = note});
+    Event event;
+    event.kind = *kind;
+    event.range = range;
+    event.evidence = note;
+    events.push_back(std::move(event));
   }
-  auto store = invocation.open_store(Store::Mode::kCreate);
-  if (!store) return store.error();
-  const auto summary = store->append(*provenance, events);
+  const auto summary = store_events(invocation, Store::Mode::kCreate, *provenance, events);
   if (!summary) return summary.error();
   invocation.output().note(fmt::format("{} recorded in {}, {} new", summary->added,
                                        invocation.registry_path(), summary->new_records));

@@ -10,60 +10,97 @@
 namespace poisonctl {
 namespace {
 
+// A state word belongs to outcomes and resolutions only.
+std::string_view state_of(const Event& event) {
+  if (event.kind == EventKind::kOutcome) return to_word(event.retirement);
+  if (event.kind == EventKind::kResolution) return to_word(event.resolution);
+  return {};
+}
+
 Json event_json(const StoredEvent& stored) {
-  Json entry = {{"id", stored.id},
-                {"time", to_rfc3339(stored.provenance.time)},
-                {"kind", to_word(stored.event.kind)},
-                {"address", stored.event.range.begin().value()},
-                {"size", stored.event.range.size()},
-                {"exact", stored.event.exact}};
-  if (stored.event.kind == EventKind::kOutcome) {
-    entry["retirement"] = to_word(stored.event.retirement);
-  }
-  entry.update({{"evidence", stored.event.evidence},
-                {"source", stored.provenance.source},
-                {"tool", stored.provenance.tool},
-                {"uid", stored.provenance.uid},
-                {"boot_id", stored.provenance.boot_id},
-                {"kernel_release", stored.provenance.kernel_release},
-                {"host_id", stored.provenance.host_id},
-                {"product_uuid", stored.provenance.product_uuid},
-                {"page_size", stored.provenance.page_shift.page_size()}});
-  return entry;
+  const Event& event = stored.event;
+  const Provenance& by = stored.provenance;
+  return {{"id", stored.id},
+          {"time", to_rfc3339(by.time)},
+          {"kind", to_word(event.kind)},
+          {"state", state_of(event)},
+          {"address", event.range->begin().value()},
+          {"size", event.range->size()},
+          {"granularity", event.granularity},
+          {"count", event.count},
+          {"observed", event.observed ? Json(to_rfc3339(*event.observed)) : Json(nullptr)},
+          {"label", event.label},
+          {"dram", to_text(event.dram)},
+          {"result", event.result},
+          {"evidence", event.evidence},
+          {"source", by.source},
+          {"source_version", by.source_version},
+          {"origin", by.origin},
+          {"tool", by.tool},
+          {"uid", by.uid},
+          {"boot_id", by.boot_id},
+          {"monotonic_ns", by.monotonic_ns},
+          {"kernel_release", by.kernel_release},
+          {"host_id", event.foreign_host.empty() ? by.host_id : event.foreign_host},
+          {"product_uuid", by.product_uuid},
+          {"product_serial", by.product_serial},
+          {"page_size", by.page_shift.page_size()}};
+}
+
+// "        NAME      VALUE\n", or nothing for an empty value.
+std::string detail_line(std::string_view name, std::string_view value) {
+  constexpr std::size_t kShown = 400;
+  return value.empty() ? std::string()
+                       : fmt::format("        {:<9} {}\n", name, printable(value, kShown));
 }
 
 std::string event_text(const StoredEvent& stored) {
+  const Event& event = stored.event;
   const Provenance& by = stored.provenance;
-  const std::string what =
-      stored.event.kind == EventKind::kOutcome
-          ? fmt::format("{} {}", to_word(stored.event.kind), to_word(stored.event.retirement))
-          : std::string(to_word(stored.event.kind));
-  std::string text = fmt::format("{:>6}  {}  {}  {}  from {}\n", stored.id, to_rfc3339(by.time),
-                                 to_text(stored.event.range), what, by.source);
-  constexpr std::size_t kShownEvidence = 400;
-  if (!stored.event.evidence.empty()) {
-    text += fmt::format("        evidence  {}\n", printable(stored.event.evidence, kShownEvidence));
-  }
-  text += fmt::format("        seen by   {}, uid {}, Linux {}, {} pages\n", by.tool, by.uid,
-                      printable(by.kernel_release), to_human_size(by.page_shift.page_size()));
-  text += fmt::format("        boot      {}{}\n", printable(by.boot_id),
-                      by.host_id.empty() ? "" : ", host " + printable(by.host_id));
+  const auto time = std::chrono::floor<std::chrono::seconds>(event.observed.value_or(by.time));
+  std::string text = fmt::format("{:>6}  {}  {}  {} {}{}from {}{}\n", stored.id, to_rfc3339(time),
+                                 to_text(*event.range), to_word(event.kind), state_of(event),
+                                 state_of(event).empty() ? "" : " ", by.source,
+                                 event.count == 1 ? "" : fmt::format(", {} times", event.count));
+  text += detail_line("DIMM", event.label);
+  text += detail_line("DRAM", to_text(event.dram));
+  text += detail_line("kernel", event.result);
+  text += detail_line("evidence", event.evidence);
+  text += detail_line("read from", by.origin);
+  text += detail_line("seen by", fmt::format("{}, uid {}, Linux {}, {} pages", by.tool, by.uid,
+                                             by.kernel_release,
+                                             to_human_size(by.page_shift.page_size())));
+  text += detail_line("boot", by.boot_id + (by.host_id.empty() ? "" : ", host " + by.host_id));
+  text += detail_line("host", event.foreign_host.empty() ? "" : "another: " + event.foreign_host);
   return text;
 }
 
 std::string record_text(const Record& record, const Machine& machine) {
   const Retirement retirement = record.retirement_in(machine.boot_id);
+  const auto shown_time = [](Time time) {
+    return to_rfc3339(std::chrono::floor<std::chrono::seconds>(time));
+  };
   std::string text = fmt::format("{}  ({}, frame {:#x}, record {})\n", to_text(record.range),
                                  to_human_size(record.range.size()),
                                  machine.page_shift.pfn_of(record.range.begin()).value(), record.id);
   text += fmt::format("  condition   {}{}\n", to_word(record.condition),
-                      record.exact ? "" : " (one or more of its frames; not known which)");
-  text += fmt::format("  retirement  {}{}\n", to_word(retirement),
-                      retirement == Retirement::kUnknown && record.outcome_boot_id != machine.boot_id
-                          ? ": nobody has looked in this boot ('poisonctl verify' does)"
-                          : ": " + printable(record.outcome_how, 200));
+                      record.is_exact(machine.page_shift)
+                          ? ""
+                          : " (one or more of its frames; not known which)");
+  if (record.condition == Condition::kResolved) {
+    text += fmt::format("  resolved    {} {}: {}\n", to_word(record.resolution),
+                        shown_time(record.resolved), printable(record.resolution_reason, 200));
+  }
+  if (record.reopened != 0) {
+    text += fmt::format("  reopened    {} times: it failed again after it was resolved\n",
+                        record.reopened);
+  }
+  const bool looked = record.outcome_boot_id == machine.boot_id;
+  text += fmt::format("  retirement  {}: {}\n", to_word(retirement),
+                      looked ? printable(record.outcome_how, 200)
+                             : "nobody has looked in this boot ('poisonctl verify' does)");
   text += fmt::format("  events      {}, first {}, last {}\n", record.events,
-                      to_rfc3339(record.first_seen), to_rfc3339(record.last_seen));
+                      shown_time(record.first_seen), shown_time(record.last_seen));
   return text;
 }
 
@@ -75,29 +112,39 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!machine) return machine.error();
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
-  auto records = load_records(*store);
-  if (!records) return records.error();
-  std::erase_if(*records, [&](const Record& record) { return !record.range.overlaps(wanted); });
-  const auto events = store->events_about(wanted);
-  if (!events) return events.error();
 
   Output& output = invocation.output();
   if (output.json()) {
     Json list = Json::array();
-    for (const StoredEvent& stored : *events) list.push_back(event_json(stored));
+    auto read = store->for_each_event_about(wanted, [&](const StoredEvent& stored) {
+      list.push_back(event_json(stored));
+      return true;
+    });
+    if (!read) return read.error();
     output.object({{"schema", "poisonctl/events-v1"},
                    {"address", wanted.begin().value()},
                    {"size", wanted.size()},
                    {"events", std::move(list)}});
     return kExitDone;
   }
-  if (records->empty()) {
+  bool any = false;
+  auto read = store->for_each_record([&](const Record& record) {
+    if (!record.range.overlaps(wanted)) return true;
+    any = true;
+    output.text(record_text(record, **machine));
+    return true;
+  });
+  if (!read) return read.error();
+  if (!any) {
     output.line(fmt::format("{}: no record", to_text(wanted)));
     return kExitDone;
   }
-  for (const Record& record : *records) output.text(record_text(record, **machine));
   output.line("");
-  for (const StoredEvent& stored : *events) output.text(event_text(stored));
+  read = store->for_each_event_about(wanted, [&](const StoredEvent& stored) {
+    output.text(event_text(stored));
+    return true;
+  });
+  if (!read) return read.error();
   return kExitDone;
 }
 

@@ -15,6 +15,7 @@ namespace {
 struct Counts {
   std::size_t faulty = 0;
   std::size_t suspect = 0;
+  std::size_t resolved = 0;
   std::array<std::size_t, 4> retirement{};  // of faulty records, by Retirement
   [[nodiscard]] std::size_t of(Retirement state) const {
     return retirement.at(static_cast<std::size_t>(state));
@@ -24,10 +25,9 @@ struct Counts {
 Counts count(const std::vector<Record>& records, const std::string& boot_id) {
   Counts counts;
   for (const Record& record : records) {
-    if (record.condition == Condition::kSuspect) {
-      ++counts.suspect;
-      continue;
-    }
+    if (record.condition == Condition::kSuspect) ++counts.suspect;
+    if (record.condition == Condition::kResolved) ++counts.resolved;
+    if (record.condition != Condition::kFaulty) continue;
     ++counts.faulty;
     ++counts.retirement.at(static_cast<std::size_t>(record.retirement_in(boot_id)));
   }
@@ -108,6 +108,7 @@ Result<ExitStatus> run(Invocation& invocation) {
                    {"hardware_corrupted_bytes", poisoned_now},
                    {"faulty", counts.faulty},
                    {"suspect", counts.suspect},
+                   {"resolved", counts.resolved},
                    {"effective", counts.of(Retirement::kEffective)},
                    {"pending", counts.of(Retirement::kPending)},
                    {"failed", counts.of(Retirement::kFailed)},
@@ -123,8 +124,8 @@ Result<ExitStatus> run(Invocation& invocation) {
                           ram_text(*blocks, **map)));
   output.line("kernel     " + (*corrupted ? to_human_size(poisoned_now) + " counted as poisoned"
                                           : "built without CONFIG_MEMORY_FAILURE"));
-  output.line(fmt::format("records    {} faulty, {} suspect; {} findings{}", counts.faulty,
-                          counts.suspect, checked.findings.size(),
+  output.line(fmt::format("records    {} faulty, {} suspect, {} resolved; {} findings{}",
+                          counts.faulty, counts.suspect, counts.resolved, checked.findings.size(),
                           checked.findings.empty() ? "" : " ('poisonctl check' lists them)"));
   output.line(fmt::format("this boot  {} effective, {} pending, {} failed, {} not looked at",
                           counts.of(Retirement::kEffective), counts.of(Retirement::kPending),

@@ -13,10 +13,12 @@ Event event_for(const FlaggedFrame& frame, PageShift shift) {
   const std::string evidence =
       fmt::format("kpageflags[{:#x}]={:#x} page_size={}",
                   shift.pfn_of(frame.range.begin()).value(), frame.flags, shift.page_size());
-  return {.kind = EventKind::kPoisoned,
-          .range = frame.range,
-          .exact = frame.exact,
-          .evidence = evidence};
+  Event event;
+  event.kind = EventKind::kPoisoned;
+  event.range = frame.range;
+  event.granularity = frame.exact ? shift.page_size() : frame.range.size();
+  event.evidence = evidence;
+  return event;
 }
 
 }  // namespace

@@ -1,0 +1,196 @@
+#include "registry/checkpoint.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+
+#include <array>
+#include <cerrno>
+
+#include "registry/posix_file.h"
+#include "registry/signing.h"
+#include "registry/sysroot.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+
+namespace {
+
+constexpr std::string_view kFirstLine = "poisonctl-checkpoint-v1";
+
+// What is signed: all lines but the last.
+std::string signed_text(const Checkpoint& checkpoint) {
+  return fmt::format("{}\nevents {}\nhash {}\ntime {}\npublic-key {}\n", kFirstLine,
+                     checkpoint.head.id, to_hex_text(as_bytes(checkpoint.head.hash)),
+                     to_rfc3339(checkpoint.time), to_hex_text(checkpoint.public_key));
+}
+
+std::optional<std::string> bytes_from_hex(std::string_view hex) {
+  if (hex.size() % 2 != 0) return std::nullopt;
+  std::string bytes;
+  for (std::size_t i = 0; i < hex.size(); i += 2) {
+    const auto byte = parse_unsigned(hex.substr(i, 2), 16);
+    if (!byte) return std::nullopt;
+    bytes += static_cast<char>(*byte);
+  }
+  return bytes;
+}
+
+Result<std::optional<std::string>> read_file(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) {
+    if (errno == ENOENT) return std::optional<std::string>();
+    return os_error("checkpoint " + path, errno, ErrorCode::kIo);
+  }
+  constexpr std::size_t kLargest = 4096;
+  std::string text(kLargest, '\0');
+  const ssize_t got = ::read(fd.get(), text.data(), text.size());
+  if (got < 0) return os_error("checkpoint " + path, errno, ErrorCode::kIo);
+  text.resize(static_cast<std::size_t>(got));
+  return std::optional(std::move(text));
+}
+
+}  // namespace
+
+std::string checkpoint_path(const std::string& registry) { return registry + ".head"; }
+std::string key_path(const std::string& registry) { return registry + ".key"; }
+
+Result<Checkpoint> parse_checkpoint(std::string_view text, const std::string& shown) {
+  constexpr std::array<std::string_view, 6> kNames = {kFirstLine, "events",     "hash",
+                                                      "time",     "public-key", "signature"};
+  const auto lines = split_lines(text);
+  const auto bad = [&](std::size_t line) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("{}:{}: expected '{}'; the checkpoint is damaged or forged", shown,
+                             line + 1, kNames.at(line))};
+  };
+  std::array<std::string_view, kNames.size()> values;
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (i >= lines.size() || !lines[i].starts_with(kNames.at(i))) return bad(i);
+    values.at(i) = trim(lines[i].substr(kNames.at(i).size()));
+  }
+  Checkpoint checkpoint;
+  const auto id = parse_unsigned(values[1], 10);
+  if (!id || *id > static_cast<std::uint64_t>(INT64_MAX)) return bad(1);
+  checkpoint.head.id = static_cast<std::int64_t>(*id);
+  const auto hash = bytes_from_hex(values[2]);
+  const auto digest = hash ? digest_from(*hash) : std::nullopt;
+  if (!digest) return bad(2);
+  checkpoint.head.hash = *digest;
+  const auto time = time_from_rfc3339(values[3]);
+  if (!time) return bad(3);
+  checkpoint.time = *time;
+  const auto key = bytes_from_hex(values[4]);
+  if (!key) return bad(4);
+  checkpoint.public_key = *key;
+  const auto signature = bytes_from_hex(values[5]);
+  // The text is made again from what was read: anything else in the file is not what was signed.
+  const std::string covered = signed_text(checkpoint);
+  if (!signature || !text.starts_with(covered) || lines.size() != kNames.size() ||
+      !is_signed_by(checkpoint.public_key, covered, *signature)) {
+    return Error{ErrorCode::kBadData,
+                 shown + ": its signature does not fit its content; it was changed after it was made"};
+  }
+  return checkpoint;
+}
+
+Result<std::optional<Checkpoint>> read_checkpoint(const std::string& registry) {
+  const std::string path = checkpoint_path(registry);
+  const auto text = read_file(path);
+  if (!text) return text.error();
+  if (!*text) return std::optional<Checkpoint>();
+  auto checkpoint = parse_checkpoint(**text, path);
+  if (!checkpoint) return checkpoint.error();
+  return std::optional(*std::move(checkpoint));
+}
+
+Result<void> update_checkpoint(const std::string& registry, const ChainHead& head, Time time) {
+  const auto key = SigningKey::load_or_make(key_path(registry));
+  if (!key) return key.error();
+  // Two processes that commit one after the other must not write their checkpoints the other way round.
+  const UniqueFd lock(::open(key_path(registry).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!lock.valid() || ::flock(lock.get(), LOCK_EX) != 0) {
+    return os_error("cannot lock " + key_path(registry), errno, ErrorCode::kIo);
+  }
+  const auto present = read_checkpoint(registry);
+  // One that does not fit is evidence, and is not covered up by a new one.
+  if (!present) return present.error();
+  if (*present && (*present)->head.id >= head.id) return {};
+  const Checkpoint checkpoint{head, time, key->public_key()};
+  const std::string text = signed_text(checkpoint);
+  const auto signature = key->sign(text);
+  if (!signature) return signature.error();
+  const std::string path = checkpoint_path(registry);
+  constexpr mode_t kMode = 0640;
+  return replace_file_at(AT_FDCWD, path, text + fmt::format("signature {}\n", to_hex_text(*signature)),
+                         kMode, path);
+}
+
+namespace {
+
+void compare_with_checkpoint(Store& store, const std::string& registry, AuditResult& result) {
+  auto checkpoint = read_checkpoint(registry);
+  if (!checkpoint) {
+    result.findings.push_back(checkpoint.error().message);
+    return;
+  }
+  if (!*checkpoint) {
+    if (result.head.id != 0) {
+      result.findings.push_back(checkpoint_path(registry) +
+                                " is not there: whether the end of the log was cut cannot be told");
+    }
+    return;
+  }
+  result.checkpoint = *std::move(checkpoint);
+  const ChainHead& pinned = result.checkpoint->head;
+  if (pinned.id > result.head.id) {
+    result.findings.push_back(
+        fmt::format("the log ends at entry {}, but the signed checkpoint of {} knew {}: the last {} "
+                    "were cut off",
+                    result.head.id, to_rfc3339(result.checkpoint->time), pinned.id,
+                    pinned.id - result.head.id));
+    return;
+  }
+  const auto hash = store.hash_of(pinned.id);
+  if (pinned.id != 0 && (!hash || *hash != pinned.hash)) {
+    result.findings.push_back(fmt::format(
+        "entry {} is not the one that the signed checkpoint of {} knew: the log was written again",
+        pinned.id, to_rfc3339(result.checkpoint->time)));
+  }
+}
+
+void compare_with_key(const std::string& registry, AuditResult& result) {
+  if (!result.checkpoint) return;
+  const auto key = SigningKey::load(key_path(registry));
+  if (!key) {
+    result.findings.push_back("whose signature the checkpoint carries cannot be told: " +
+                              key.error().message);
+  } else if (key->public_key() != result.checkpoint->public_key) {
+    result.findings.push_back(fmt::format("the checkpoint is signed by another key than {}",
+                                          key_path(registry)));
+  }
+}
+
+}  // namespace
+
+Result<AuditResult> audit(Store& store, const std::string& registry) {
+  AuditResult result;
+  const auto defect = store.verify_chain();
+  if (!defect) return defect.error();
+  result.defect = *defect;
+  if (result.defect) {
+    result.findings.push_back(
+        fmt::format("entry {} {}", result.defect->id, result.defect->what));
+  }
+  const auto head = store.head();
+  if (head) {
+    result.head = *head;
+  } else if (!result.defect) {
+    return head.error();
+  }
+  compare_with_checkpoint(store, registry, result);
+  compare_with_key(registry, result);
+  return result;
+}
+
+}  // namespace poisonctl

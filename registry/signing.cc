@@ -1,0 +1,150 @@
+#include "registry/signing.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "registry/posix_file.h"
+
+namespace poisonctl {
+
+namespace {
+
+constexpr std::size_t kPublicKeyBytes = 32;
+constexpr std::size_t kSignatureBytes = 64;
+
+struct FreeBio {
+  void operator()(BIO* bio) const { BIO_free(bio); }
+};
+struct FreeDigest {
+  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+};
+using KeyHandle = std::unique_ptr<EVP_PKEY, FreeKey>;
+
+const unsigned char* bytes_of(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
+}
+
+Result<std::string> to_pem(EVP_PKEY* key) {
+  const std::unique_ptr<BIO, FreeBio> bio(BIO_new(BIO_s_mem()));
+  char* data = nullptr;
+  if (!bio || PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr,
+                                            nullptr) != 1) {
+    return Error{ErrorCode::kBug, "OpenSSL cannot write an Ed25519 key"};
+  }
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<std::size_t>(size));
+}
+
+// A password can never be asked for: the key has none, and this program has no terminal at boot.
+int no_password(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*data*/) { return -1; }
+
+Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
+  const std::unique_ptr<BIO, FreeBio> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  KeyHandle key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr) : nullptr);
+  if (!key || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519) {
+    return Error{ErrorCode::kBadData,
+                 path + ": expected an Ed25519 private key in PEM form without a password"};
+  }
+  return key;
+}
+
+// Only as a new file: an existing key is never overwritten.
+Result<void> write_new_key(const std::string& path, const std::string& pem) {
+  const UniqueFd fd(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  if (!fd.valid()) {
+    return os_error("cannot make the key " + path, errno, ErrorCode::kCannotWrite);
+  }
+  const int error = write_fully(fd.get(), pem);
+  if (error != 0 || ::fsync(fd.get()) != 0) {
+    const int reason = error != 0 ? error : errno;
+    ::unlink(path.c_str());
+    return os_error("cannot write the key " + path, reason, ErrorCode::kCannotWrite);
+  }
+  return {};
+}
+
+Result<std::string> read_key_file(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return os_error("key " + path, errno, ErrorCode::kIo);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return os_error("key " + path, errno, ErrorCode::kIo);
+  if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("key {}: others than its owner may use it (mode {:04o}); a key that may "
+                             "have leaked proves nothing. Remove it, and a new one is made",
+                             path, status.st_mode & 07777U)};
+  }
+  constexpr std::size_t kLargestKeyFile = 4096;
+  std::string pem(kLargestKeyFile, '\0');
+  const ssize_t got = ::read(fd.get(), pem.data(), pem.size());
+  if (got < 0) return os_error("key " + path, errno, ErrorCode::kIo);
+  pem.resize(static_cast<std::size_t>(got));
+  return pem;
+}
+
+}  // namespace
+
+void FreeKey::operator()(evp_pkey_st* key) const { EVP_PKEY_free(key); }
+
+Result<SigningKey> SigningKey::load(const std::string& path) {
+  const auto pem = read_key_file(path);
+  if (!pem) return pem.error();
+  auto handle = from_pem(*pem, path);
+  if (!handle) return handle.error();
+  SigningKey key;
+  key.key_ = *std::move(handle);
+  std::size_t size = kPublicKeyBytes;
+  key.public_key_.resize(size);
+  auto* const target = reinterpret_cast<unsigned char*>(key.public_key_.data());
+  if (EVP_PKEY_get_raw_public_key(key.key_.get(), target, &size) != 1 || size != kPublicKeyBytes) {
+    return Error{ErrorCode::kBug, path + ": OpenSSL gives no public key for it"};
+  }
+  return key;
+}
+
+Result<SigningKey> SigningKey::load_or_make(const std::string& path) {
+  auto key = load(path);
+  if (key || key.error().code != ErrorCode::kNoInput) return key;
+  const KeyHandle made(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
+  if (!made) return Error{ErrorCode::kBug, "OpenSSL cannot make an Ed25519 key"};
+  const auto pem = to_pem(made.get());
+  if (!pem) return pem.error();
+  // Another process may make one at the same moment; then theirs is the key.
+  auto written = write_new_key(path, *pem);
+  if (!written && written.error().os_error != EEXIST) return written.error();
+  return load(path);
+}
+
+Result<std::string> SigningKey::sign(std::string_view message) const {
+  const std::unique_ptr<EVP_MD_CTX, FreeDigest> context(EVP_MD_CTX_new());
+  std::string signature(kSignatureBytes, '\0');
+  std::size_t size = signature.size();
+  auto* const target = reinterpret_cast<unsigned char*>(signature.data());
+  if (!context ||
+      EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1 ||
+      EVP_DigestSign(context.get(), target, &size, bytes_of(message), message.size()) != 1 ||
+      size != kSignatureBytes) {
+    return Error{ErrorCode::kBug, "OpenSSL cannot sign with the key"};
+  }
+  return signature;
+}
+
+bool is_signed_by(std::string_view public_key, std::string_view message,
+                  std::string_view signature) {
+  if (public_key.size() != kPublicKeyBytes || signature.size() != kSignatureBytes) return false;
+  const KeyHandle key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, bytes_of(public_key),
+                                                  public_key.size()));
+  const std::unique_ptr<EVP_MD_CTX, FreeDigest> context(EVP_MD_CTX_new());
+  return key && context &&
+         EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
+         EVP_DigestVerify(context.get(), bytes_of(signature), signature.size(), bytes_of(message),
+                          message.size()) == 1;
+}
+
+}  // namespace poisonctl

@@ -1,0 +1,252 @@
+#include "registry/store_derive.h"
+
+#include <fmt/format.h>
+
+#include "registry/range_text.h"
+
+namespace poisonctl {
+
+namespace {
+
+using sqlite::Statement;
+
+// So many records are held before they are written: bounds memory, and is large enough that a burst
+// of events about the same frames is written once.
+constexpr std::size_t kHeld = 1U << 14U;
+
+std::int64_t to_ns(Time time) { return time.time_since_epoch().count(); }
+Time from_ns(std::int64_t ns) { return Time(std::chrono::nanoseconds(ns)); }
+std::int64_t to_signed(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+std::uint64_t to_unsigned(std::int64_t value) { return static_cast<std::uint64_t>(value); }
+
+std::vector<std::string> split_sources(std::string_view text) {
+  std::vector<std::string> sources;
+  while (!text.empty()) {
+    const auto comma = text.find(',');
+    sources.emplace_back(text.substr(0, comma));
+    if (comma == std::string_view::npos) break;
+    text.remove_prefix(comma + 1);
+  }
+  return sources;
+}
+
+Result<void> prepare_into(const sqlite::Database& database, Statement& target,
+                          const std::string& sql) {
+  auto prepared = database.prepare(sql);
+  if (!prepared) return prepared.error();
+  target = *std::move(prepared);
+  return {};
+}
+
+}  // namespace
+
+const char* const kRecordColumns =
+    "address, size, id, granularity, condition, severity, sources, first_seen_ns, last_seen_ns, "
+    "events, ce_level, ce_filled_ns, label, dram, reopened, outcome, outcome_boot_id, outcome_how, "
+    "resolution, resolution_reason, resolved_ns";
+
+Result<Record> record_in(const Statement& row, const std::string& path) {
+  const auto range =
+      ByteRange::from_size(PhysAddr(to_unsigned(row.integer(0))), to_unsigned(row.integer(1)));
+  const auto condition = condition_from(row.text(4));
+  const auto severity = event_kind_from(row.text(5));
+  const auto dram = dram_coordinates_from(row.text(13));
+  const auto outcome = retirement_from(row.text(15));
+  const auto resolution = resolution_from(row.text(18));
+  if (!range || !condition || !severity || !dram || !outcome || !resolution) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("{}: record {} is damaged: it has a value that this program does not "
+                             "know; 'poisonctl rebuild' makes the records again",
+                             path, row.integer(2))};
+  }
+  return Record{
+      .id = row.integer(2),
+      .range = *range,
+      .granularity = to_unsigned(row.integer(3)),
+      .condition = *condition,
+      .severity = *severity,
+      .sources = split_sources(row.text(6)),
+      .first_seen = from_ns(row.integer(7)),
+      .last_seen = from_ns(row.integer(8)),
+      .events = to_unsigned(row.integer(9)),
+      .corrected = {.level = to_unsigned(row.integer(10)), .filled = from_ns(row.integer(11))},
+      .label = std::string(row.text(12)),
+      .dram = *dram,
+      .reopened = to_unsigned(row.integer(14)),
+      .last_outcome = *outcome,
+      .outcome_boot_id = std::string(row.text(16)),
+      .outcome_how = std::string(row.text(17)),
+      .resolution = *resolution,
+      .resolution_reason = std::string(row.text(19)),
+      .resolved = from_ns(row.integer(20))};
+}
+
+Result<Deriver> Deriver::prepare(const sqlite::Database& database, const DerivedTables& tables) {
+  Deriver deriver(database, tables);
+  if (auto ok = prepare_into(database, deriver.find_,
+                             fmt::format("SELECT {} FROM {} WHERE address = ? AND size = ?",
+                                         kRecordColumns, tables.record));
+      !ok) {
+    return ok.error();
+  }
+  if (auto ok = prepare_into(
+          database, deriver.put_,
+          fmt::format(
+              "INSERT OR REPLACE INTO {} ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,"
+              "?13,?14,?15,?16,?17,?18,?19,?20,?21)",
+              tables.record, kRecordColumns));
+      !ok) {
+    return ok.error();
+  }
+  if (auto ok = prepare_into(
+          database, deriver.find_row_,
+          fmt::format("SELECT level, filled_ns, faulty FROM {} WHERE key = ?", tables.row));
+      !ok) {
+    return ok.error();
+  }
+  if (auto ok = prepare_into(
+          database, deriver.put_row_,
+          fmt::format("INSERT OR REPLACE INTO {} (key, level, filled_ns, faulty) VALUES (?,?,?,?)",
+                      tables.row));
+      !ok) {
+    return ok.error();
+  }
+  return deriver;
+}
+
+Result<Record*> Deriver::load(const ByteRange& range) {
+  if (const auto held = records_.find(range); held != records_.end()) return &held->second;
+  find_.reset();
+  const auto row =
+      find_.bind(1, to_signed(range.begin().value())).bind(2, to_signed(range.size())).step();
+  if (!row) return row.error();
+  if (!*row) return static_cast<Record*>(nullptr);
+  auto record = record_in(find_, database_->path());
+  find_.reset();
+  if (!record) return record.error();
+  return &records_.emplace(range, *std::move(record)).first->second;
+}
+
+Result<const Record*> Deriver::find(const ByteRange& range) {
+  const auto record = load(range);
+  if (!record) return record.error();
+  return static_cast<const Record*>(*record);
+}
+
+Result<Deriver::Row*> Deriver::load_row(const std::string& key) {
+  if (const auto held = rows_.find(key); held != rows_.end()) return &held->second;
+  find_row_.reset();
+  const auto found = find_row_.bind(1, key).step();
+  if (!found) return found.error();
+  Row row;
+  if (*found) {
+    row.bucket = {.level = to_unsigned(find_row_.integer(0)),
+                  .filled = from_ns(find_row_.integer(1))};
+    row.faulty = find_row_.integer(2) != 0;
+  }
+  find_row_.reset();
+  return &rows_.emplace(key, row).first->second;
+}
+
+Result<bool> Deriver::add_to_row(const Event& event, const Provenance& provenance) {
+  const std::string key = row_key(event.label, event.dram);
+  if (event.kind != EventKind::kCorrected || key.empty()) return false;
+  const auto row = load_row(key);
+  if (!row) return row.error();
+  const Time seen = event.observed.value_or(provenance.time);
+  const bool over = (*row)->bucket.add(event.count, seen, policy_.row_limit, policy_.window);
+  if ((*row)->faulty || !over) return (*row)->faulty;
+  (*row)->faulty = true;
+  if (auto condemned = condemn_row(key); !condemned) return condemned.error();
+  return true;
+}
+
+Result<void> Deriver::condemn_row(const std::string& key) {
+  if (auto flushed = flush(); !flushed) return flushed;
+  auto suspects =
+      database_->prepare(fmt::format("SELECT {} FROM {} WHERE condition = 'suspect' AND dram <> ''",
+                                     kRecordColumns, tables_.record));
+  if (!suspects) return suspects.error();
+  for (;;) {
+    const auto row = suspects->step();
+    if (!row) return row.error();
+    if (!*row) break;
+    auto record = record_in(*suspects, database_->path());
+    if (!record) return record.error();
+    if (row_key(record->label, record->dram) != key) continue;
+    record->condition = Condition::kFaulty;
+    records_.emplace(record->range, *std::move(record));
+  }
+  return {};
+}
+
+Result<Deriver::Change> Deriver::fold(std::int64_t id, const Event& event,
+                                      const Provenance& provenance) {
+  if (records_.size() >= kHeld || rows_.size() >= kHeld) {
+    if (auto flushed = flush(); !flushed) return flushed.error();
+  }
+  const auto row_is_faulty = add_to_row(event, provenance);
+  if (!row_is_faulty) return row_is_faulty.error();
+
+  const ByteRange range = record_range(*event.range);
+  auto record = load(range);
+  if (!record) return record.error();
+  Change change;
+  if (*record == nullptr) {
+    if (event.kind == EventKind::kOutcome || event.kind == EventKind::kResolution) {
+      return Error{ErrorCode::kUsage, fmt::format("{}: has no record", to_text(range))};
+    }
+    record = &records_.emplace(range, empty_record(id, range, provenance.time)).first->second;
+    change.new_record = true;
+  }
+  const std::uint64_t reopened = (*record)->reopened;
+  fold_event(**record, event, provenance, policy_, *row_is_faulty);
+  change.reopened = (*record)->reopened != reopened;
+  return change;
+}
+
+Result<void> Deriver::store(const Record& record) {
+  const std::string sources = fmt::format("{}", fmt::join(record.sources, ","));
+  const std::string dram = to_text(record.dram);
+  return put_.bind(1, to_signed(record.range.begin().value()))
+      .bind(2, to_signed(record.range.size()))
+      .bind(3, record.id)
+      .bind(4, to_signed(record.granularity))
+      .bind(5, to_word(record.condition))
+      .bind(6, to_word(record.severity))
+      .bind(7, sources)
+      .bind(8, to_ns(record.first_seen))
+      .bind(9, to_ns(record.last_seen))
+      .bind(10, to_signed(record.events))
+      .bind(11, to_signed(record.corrected.level))
+      .bind(12, to_ns(record.corrected.filled))
+      .bind(13, record.label)
+      .bind(14, dram)
+      .bind(15, to_signed(record.reopened))
+      .bind(16, to_word(record.last_outcome))
+      .bind(17, record.outcome_boot_id)
+      .bind(18, record.outcome_how)
+      .bind(19, to_word(record.resolution))
+      .bind(20, record.resolution_reason)
+      .bind(21, to_ns(record.resolved))
+      .run();
+}
+
+Result<void> Deriver::flush() {
+  for (const auto& [range, record] : records_) {
+    if (auto stored = store(record); !stored) return stored;
+  }
+  records_.clear();
+  for (const auto& [key, row] : rows_) {
+    auto stored = put_row_.bind(1, key)
+                      .bind(2, to_signed(row.bucket.level))
+                      .bind(3, to_ns(row.bucket.filled))
+                      .bind(4, std::int64_t{row.faulty ? 1 : 0})
+                      .run();
+    if (!stored) return stored;
+  }
+  rows_.clear();
+  return {};
+}
+
+}  // namespace poisonctl

@@ -1,0 +1,73 @@
+// Keeps the derived tables: reads and writes records and rows while events are folded into them.
+// Used for imports, on the stored tables, and for rebuilds, on temporary ones. For store*.cc only.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "registry/record.h"
+#include "registry/result.h"
+#include "registry/sqlite.h"
+
+namespace poisonctl {
+
+// The names of a pair of derived tables.
+struct DerivedTables {
+  std::string record = "record";
+  std::string row = "dram_row";
+};
+
+// The columns of a record table, in the order that record_in reads.
+extern const char* const kRecordColumns;
+
+// The record in the current row of a statement that selects kRecordColumns. Errors: kBadData.
+Result<Record> record_in(const sqlite::Statement& row, const std::string& path);
+
+class Deriver {
+ public:
+  // The database must outlive it.
+  static Result<Deriver> prepare(const sqlite::Database& database, const DerivedTables& tables);
+
+  // What folding one event did.
+  struct Change {
+    bool new_record = false;
+    bool reopened = false;
+  };
+  // Folds an event that has a place on this host into its record. Errors: kUsage for an outcome or
+  // a resolution of a range without a record.
+  Result<Change> fold(std::int64_t id, const Event& event, const Provenance& provenance);
+
+  // The record of exactly this range, or null; valid until the next call.
+  Result<const Record*> find(const ByteRange& range);
+
+  // Writes what was folded. To be called at the end; also bounds memory when called in between.
+  Result<void> flush();
+
+ private:
+  Deriver(const sqlite::Database& database, DerivedTables tables)
+      : database_(&database), tables_(std::move(tables)) {}
+  struct Row {
+    ErrorBucket bucket;
+    bool faulty = false;
+  };
+  Result<Record*> load(const ByteRange& range);
+  // Counts a corrected error in its row; true when the row is faulty.
+  Result<bool> add_to_row(const Event& event, const Provenance& provenance);
+  // Makes the suspect records of a row that has just become faulty faulty too.
+  Result<void> condemn_row(const std::string& key);
+  Result<Row*> load_row(const std::string& key);
+  Result<void> store(const Record& record);
+
+  const sqlite::Database* database_;
+  DerivedTables tables_;
+  CorrectedErrorPolicy policy_;
+  sqlite::Statement find_;
+  sqlite::Statement put_;
+  sqlite::Statement find_row_;
+  sqlite::Statement put_row_;
+  std::map<ByteRange, Record> records_;
+  std::map<std::string, Row> rows_;
+};
+
+}  // namespace poisonctl

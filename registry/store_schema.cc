@@ -1,0 +1,141 @@
+#include "registry/store_schema.h"
+
+#include <fmt/format.h>
+
+namespace poisonctl {
+
+namespace {
+
+// Append-only: what was said. Addresses are below 2^56 and sizes above 0 (registry/address.h); both
+// are NULL for evidence without a place.
+constexpr const char* kLogTables = R"sql(
+CREATE TABLE import (
+  id             INTEGER PRIMARY KEY,
+  time_ns        INTEGER NOT NULL,  -- UTC, since 1970
+  monotonic_ns   INTEGER NOT NULL,  -- CLOCK_BOOTTIME, or 0
+  source         TEXT NOT NULL,
+  source_version TEXT NOT NULL,
+  origin         TEXT NOT NULL,
+  tool           TEXT NOT NULL,
+  uid            INTEGER NOT NULL,
+  boot_id        TEXT NOT NULL,
+  kernel_release TEXT NOT NULL,
+  host_id        TEXT NOT NULL,
+  product_uuid   TEXT NOT NULL,
+  product_serial TEXT NOT NULL,
+  page_size      INTEGER NOT NULL
+) STRICT;
+CREATE TABLE event (
+  id           INTEGER PRIMARY KEY,
+  import       INTEGER NOT NULL REFERENCES import (id),
+  kind         TEXT NOT NULL,
+  address      INTEGER CHECK (address >= 0 AND address < 72057594037927936),
+  size         INTEGER CHECK (size > 0 AND address + size <= 72057594037927936),
+  granularity  INTEGER NOT NULL,
+  count        INTEGER NOT NULL CHECK (count > 0),
+  observed_ns  INTEGER,             -- UTC by the source's clock, or NULL
+  foreign_host TEXT NOT NULL,
+  label        TEXT NOT NULL,
+  dram         TEXT NOT NULL,
+  result       TEXT NOT NULL,
+  state        TEXT NOT NULL,       -- of an outcome or a resolution, else empty
+  evidence     TEXT NOT NULL,
+  hash         BLOB NOT NULL,       -- the chain: README.md
+  CHECK ((address IS NULL) = (size IS NULL))
+) STRICT;
+CREATE INDEX event_by_address ON event (address, observed_ns);
+)sql";
+
+constexpr const char* kRecordBody = R"sql((
+  address           INTEGER NOT NULL,
+  size              INTEGER NOT NULL,
+  id                INTEGER NOT NULL,
+  granularity       INTEGER NOT NULL,
+  condition         TEXT NOT NULL,
+  severity          TEXT NOT NULL,
+  sources           TEXT NOT NULL,  -- names, sorted, with commas between
+  first_seen_ns     INTEGER NOT NULL,
+  last_seen_ns      INTEGER NOT NULL,
+  events            INTEGER NOT NULL,
+  ce_level          INTEGER NOT NULL,
+  ce_filled_ns      INTEGER NOT NULL,
+  label             TEXT NOT NULL,
+  dram              TEXT NOT NULL,
+  reopened          INTEGER NOT NULL,
+  outcome           TEXT NOT NULL,
+  outcome_boot_id   TEXT NOT NULL,
+  outcome_how       TEXT NOT NULL,
+  resolution        TEXT NOT NULL,
+  resolution_reason TEXT NOT NULL,
+  resolved_ns       INTEGER NOT NULL,
+  PRIMARY KEY (address, size)
+) STRICT, WITHOUT ROWID)sql";
+
+// Corrected errors by DRAM row.
+constexpr const char* kRowBody = R"sql((
+  key       TEXT PRIMARY KEY,
+  level     INTEGER NOT NULL,
+  filled_ns INTEGER NOT NULL,
+  faulty    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID)sql";
+
+std::string derived_tables() {
+  return fmt::format("CREATE TABLE record {};\nCREATE TABLE dram_row {};\n", kRecordBody, kRowBody);
+}
+
+std::string marks() {
+  return fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId,
+                     kSchemaVersion);
+}
+
+}  // namespace
+
+const char* record_table_body() { return kRecordBody; }
+const char* row_table_body() { return kRowBody; }
+
+Result<SchemaState> read_schema_state(const sqlite::Database& database) {
+  const auto version = database.scalar("PRAGMA user_version");
+  if (!version) return version.error();
+  const auto application = database.scalar("PRAGMA application_id");
+  if (!application) return application.error();
+  const auto tables = database.scalar("SELECT count(*) FROM sqlite_schema");
+  if (!tables) return tables.error();
+
+  if (*application == kApplicationId) {
+    if (*version >= 1 && *version <= kSchemaVersion) return SchemaState{false, *version};
+    return Error{
+        ErrorCode::kBadData,
+        fmt::format("{}: is of schema version {}, this program knows 1 to {}; use the version "
+                    "of poisonctl that wrote it, or a newer one. It was left as it is",
+                    database.path(), *version, kSchemaVersion)};
+  }
+  if (*application == 0 && *version == 0 && *tables == 0) return SchemaState{true, 0};
+  return Error{ErrorCode::kBadData,
+               database.path() +
+                   ": is an SQLite database, but not a registry of poisonctl; it was "
+                   "left as it is"};
+}
+
+Result<void> create_schema(const sqlite::Database& database) {
+  return database.execute((kLogTables + derived_tables() + marks()).c_str());
+}
+
+Result<void> upgrade_schema_from_1(const sqlite::Database& database) {
+  const std::string script =
+      "DROP INDEX event_by_address; DROP TABLE record;"
+      "ALTER TABLE import RENAME TO import_1; ALTER TABLE event RENAME TO event_1;" +
+      std::string(kLogTables) +
+      "INSERT INTO import SELECT id, time_ns, 0, source, '', '', tool, uid, boot_id, "
+      "kernel_release,"
+      "  host_id, product_uuid, '', page_size FROM import_1 ORDER BY id;"
+      // Version 1 marked a range of which not all is bad; its size is all that is known of how
+      // exact.
+      "INSERT INTO event SELECT id, import, kind, address, size,"
+      "  CASE exact WHEN 1 THEN 0 ELSE size END, 1, NULL, '', '', '', '', retirement, evidence, x''"
+      "  FROM event_1 ORDER BY id;"
+      "DROP TABLE event_1; DROP TABLE import_1;" +
+      derived_tables() + marks();
+  return database.execute(script.c_str());
+}
+
+}  // namespace poisonctl
