@@ -23,10 +23,10 @@
 namespace poisonctl {
 
 std::span<const Verb* const> all_verbs() {
-  static const std::array<const Verb*, 15> verbs = {
-      &kRecordVerb,   &kCollectVerb, &kListVerb,   &kShowVerb,    &kStatusVerb,
-      &kResolveVerb,  &kCheckVerb,   &kPlanVerb,   &kBackendsVerb, &kEmitVerb,
-      &kVerifyVerb,   &kCaptureVerb, &kAuditVerb,  &kRebuildVerb,  &kUpgradeVerb};
+  static const std::array<const Verb*, 17> verbs = {
+      &kRecordVerb, &kCollectVerb, &kListVerb,     &kShowVerb,    &kStatusVerb, &kResolveVerb,
+      &kCheckVerb,  &kPlanVerb,    &kBackendsVerb, &kEmitVerb,    &kVerifyVerb, &kCaptureVerb,
+      &kAuditVerb,  &kRebuildVerb, &kSnapshotVerb, &kRecoverVerb, &kUpgradeVerb};
   return verbs;
 }
 
@@ -36,16 +36,13 @@ namespace po = boost::program_options;
 
 po::options_description global_options() {
   po::options_description options("Options of every verb");
-  options.add_options()
-      ("registry", po::value<std::string>()->default_value(kDefaultRegistry)->value_name("FILE"),
-       "the registry to use")
-      ("sysroot", po::value<std::string>()->default_value("/")->value_name("DIR"),
-       "look at the machine captured under DIR, not at this one")
-      ("json", "print one JSON object")
-      ("quiet,q", "print no notes and warnings")
-      ("verbose,v", "say more about what is done")
-      ("help,h", "print this help")
-      ("version,V", "print the version");
+  options.add_options()(
+      "registry", po::value<std::string>()->default_value(kDefaultRegistry)->value_name("FILE"),
+      "the registry to use")(
+      "sysroot", po::value<std::string>()->default_value("/")->value_name("DIR"),
+      "look at the machine captured under DIR, not at this one")("json", "print one JSON object")(
+      "quiet,q", "print no notes and warnings")("verbose,v", "say more about what is done")(
+      "help,h", "print this help")("version,V", "print the version");
   return options;
 }
 
@@ -116,12 +113,13 @@ Result<po::variables_map> parse_options(const Verb* verb, const std::vector<std:
   try {
     po::variables_map options;
     // No guessing of shortened names: a script must not change its meaning when an option is added.
-    po::store(po::command_line_parser(words)
-                  .options(described)
-                  .positional(positions)
-                  .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
-                  .run(),
-              options);
+    po::store(
+        po::command_line_parser(words)
+            .options(described)
+            .positional(positions)
+            .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
+            .run(),
+        options);
     return options;
   } catch (const po::error& error) {
     return usage_error(printable(error.what(), 200));
@@ -129,8 +127,9 @@ Result<po::variables_map> parse_options(const Verb* verb, const std::vector<std:
 }
 
 Result<void> check_usage(const Verb& verb, const po::variables_map& options) {
-  const std::size_t given =
-      options.count("argument") != 0 ? options["argument"].as<std::vector<std::string>>().size() : 0;
+  const std::size_t given = options.count("argument") != 0
+                                ? options["argument"].as<std::vector<std::string>>().size()
+                                : 0;
   if (given < verb.least_arguments || given > verb.most_arguments) {
     return usage_error(fmt::format("usage: poisonctl {} {}", verb.name, verb.arguments));
   }

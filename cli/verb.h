@@ -41,6 +41,8 @@ extern const Verb kVerifyVerb;
 extern const Verb kCaptureVerb;
 extern const Verb kAuditVerb;
 extern const Verb kRebuildVerb;
+extern const Verb kSnapshotVerb;
+extern const Verb kRecoverVerb;
 extern const Verb kUpgradeVerb;
 
 // All of them, in the order of the manual.

@@ -88,8 +88,9 @@ Result<Checkpoint> parse_checkpoint(std::string_view text, const std::string& sh
   const std::string covered = signed_text(checkpoint);
   if (!signature || !text.starts_with(covered) || lines.size() != kNames.size() ||
       !is_signed_by(checkpoint.public_key, covered, *signature)) {
-    return Error{ErrorCode::kBadData,
-                 shown + ": its signature does not fit its content; it was changed after it was made"};
+    return Error{
+        ErrorCode::kBadData,
+        shown + ": its signature does not fit its content; it was changed after it was made"};
   }
   return checkpoint;
 }
@@ -107,7 +108,8 @@ Result<std::optional<Checkpoint>> read_checkpoint(const std::string& registry) {
 Result<void> update_checkpoint(const std::string& registry, const ChainHead& head, Time time) {
   const auto key = SigningKey::load_or_make(key_path(registry));
   if (!key) return key.error();
-  // Two processes that commit one after the other must not write their checkpoints the other way round.
+  // Two processes that commit one after the other must not write their checkpoints the other way
+  // round.
   const UniqueFd lock(::open(key_path(registry).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!lock.valid() || ::flock(lock.get(), LOCK_EX) != 0) {
     return os_error("cannot lock " + key_path(registry), errno, ErrorCode::kIo);
@@ -122,8 +124,8 @@ Result<void> update_checkpoint(const std::string& registry, const ChainHead& hea
   if (!signature) return signature.error();
   const std::string path = checkpoint_path(registry);
   constexpr mode_t kMode = 0640;
-  return replace_file_at(AT_FDCWD, path, text + fmt::format("signature {}\n", to_hex_text(*signature)),
-                         kMode, path);
+  return replace_file_at(
+      AT_FDCWD, path, text + fmt::format("signature {}\n", to_hex_text(*signature)), kMode, path);
 }
 
 namespace {
@@ -144,11 +146,11 @@ void compare_with_checkpoint(Store& store, const std::string& registry, AuditRes
   result.checkpoint = *std::move(checkpoint);
   const ChainHead& pinned = result.checkpoint->head;
   if (pinned.id > result.head.id) {
-    result.findings.push_back(
-        fmt::format("the log ends at entry {}, but the signed checkpoint of {} knew {}: the last {} "
-                    "were cut off",
-                    result.head.id, to_rfc3339(result.checkpoint->time), pinned.id,
-                    pinned.id - result.head.id));
+    result.findings.push_back(fmt::format(
+        "the log ends at entry {}, but the signed checkpoint of {} knew {}: the last {} "
+        "were cut off",
+        result.head.id, to_rfc3339(result.checkpoint->time), pinned.id,
+        pinned.id - result.head.id));
     return;
   }
   const auto hash = store.hash_of(pinned.id);
@@ -166,8 +168,8 @@ void compare_with_key(const std::string& registry, AuditResult& result) {
     result.findings.push_back("whose signature the checkpoint carries cannot be told: " +
                               key.error().message);
   } else if (key->public_key() != result.checkpoint->public_key) {
-    result.findings.push_back(fmt::format("the checkpoint is signed by another key than {}",
-                                          key_path(registry)));
+    result.findings.push_back(
+        fmt::format("the checkpoint is signed by another key than {}", key_path(registry)));
   }
 }
 
@@ -179,8 +181,7 @@ Result<AuditResult> audit(Store& store, const std::string& registry) {
   if (!defect) return defect.error();
   result.defect = *defect;
   if (result.defect) {
-    result.findings.push_back(
-        fmt::format("entry {} {}", result.defect->id, result.defect->what));
+    result.findings.push_back(fmt::format("entry {} {}", result.defect->id, result.defect->what));
   }
   const auto head = store.head();
   if (head) {

@@ -23,12 +23,12 @@ struct Checkpoint {
 std::string checkpoint_path(const std::string& registry);
 std::string key_path(const std::string& registry);
 
-// Writes the checkpoint for `head`, unless the one that is there is already about a newer event. Makes
-// the key on first use. Errors: those of SigningKey, kCannotWrite.
+// Writes the checkpoint for `head`, unless the one that is there is already about a newer event.
+// Makes the key on first use. Errors: those of SigningKey, kCannotWrite.
 Result<void> update_checkpoint(const std::string& registry, const ChainHead& head, Time time);
 
-// Reads it and checks its own signature. Nothing when there is none. Errors: kBadData for one that is
-// malformed or that its signature does not cover.
+// Reads it and checks its own signature. Nothing when there is none. Errors: kBadData for one that
+// is malformed or that its signature does not cover.
 Result<std::optional<Checkpoint>> read_checkpoint(const std::string& registry);
 
 // The text of a checkpoint file; public for its fuzz target. Errors: kBadData.
@@ -36,10 +36,10 @@ Result<Checkpoint> parse_checkpoint(std::string_view text, const std::string& sh
 
 // What an audit of the log found.
 struct AuditResult {
-  ChainHead head;                          // of the log as it is
-  std::optional<ChainDefect> defect;       // the first bad entry
-  std::vector<std::string> findings;       // all that is wrong or cannot be told, for people
-  std::optional<Checkpoint> checkpoint;    // if there is a good one
+  ChainHead head;                        // of the log as it is
+  std::optional<ChainDefect> defect;     // the first bad entry
+  std::vector<std::string> findings;     // all that is wrong or cannot be told, for people
+  std::optional<Checkpoint> checkpoint;  // if there is a good one
 };
 
 // Recomputes the whole chain and compares it with the checkpoint. Errors: only what keeps it from

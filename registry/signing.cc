@@ -32,8 +32,8 @@ const unsigned char* bytes_of(std::string_view text) {
 Result<std::string> to_pem(EVP_PKEY* key) {
   const std::unique_ptr<BIO, FreeBio> bio(BIO_new(BIO_s_mem()));
   char* data = nullptr;
-  if (!bio || PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr,
-                                            nullptr) != 1) {
+  if (!bio ||
+      PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
     return Error{ErrorCode::kBug, "OpenSSL cannot write an Ed25519 key"};
   }
   const long size = BIO_get_mem_data(bio.get(), &data);
@@ -44,7 +44,8 @@ Result<std::string> to_pem(EVP_PKEY* key) {
 int no_password(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*data*/) { return -1; }
 
 Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
-  const std::unique_ptr<BIO, FreeBio> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  const std::unique_ptr<BIO, FreeBio> bio(
+      BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   KeyHandle key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr) : nullptr);
   if (!key || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519) {
     return Error{ErrorCode::kBadData,
@@ -55,8 +56,8 @@ Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
 
 // Only as a new file: an existing key is never overwritten.
 Result<void> write_new_key(const std::string& path, const std::string& pem) {
-  const UniqueFd fd(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                           S_IRUSR | S_IWUSR));
   if (!fd.valid()) {
     return os_error("cannot make the key " + path, errno, ErrorCode::kCannotWrite);
   }
@@ -75,10 +76,11 @@ Result<std::string> read_key_file(const std::string& path) {
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return os_error("key " + path, errno, ErrorCode::kIo);
   if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return Error{ErrorCode::kRefused,
-                 fmt::format("key {}: others than its owner may use it (mode {:04o}); a key that may "
-                             "have leaked proves nothing. Remove it, and a new one is made",
-                             path, status.st_mode & 07777U)};
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("key {}: others than its owner may use it (mode {:04o}); a key that may "
+                    "have leaked proves nothing. Remove it, and a new one is made",
+                    path, status.st_mode & 07777U)};
   }
   constexpr std::size_t kLargestKeyFile = 4096;
   std::string pem(kLargestKeyFile, '\0');
@@ -126,8 +128,7 @@ Result<std::string> SigningKey::sign(std::string_view message) const {
   std::string signature(kSignatureBytes, '\0');
   std::size_t size = signature.size();
   auto* const target = reinterpret_cast<unsigned char*>(signature.data());
-  if (!context ||
-      EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1 ||
+  if (!context || EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1 ||
       EVP_DigestSign(context.get(), target, &size, bytes_of(message), message.size()) != 1 ||
       size != kSignatureBytes) {
     return Error{ErrorCode::kBug, "OpenSSL cannot sign with the key"};

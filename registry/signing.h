@@ -17,9 +17,9 @@ struct FreeKey {
 
 class SigningKey {
  public:
-  // Loads the private key at `path` (PEM, PKCS #8). When there is none, makes one, readable by its owner
-  // only (0600). A key that others can read or write is refused. Errors: kNoPrivilege, kCannotWrite,
-  // kBadData, kRefused.
+  // Loads the private key at `path` (PEM, PKCS #8). When there is none, makes one, readable by its
+  // owner only (0600). A key that others can read or write is refused. Errors: kNoPrivilege,
+  // kCannotWrite, kBadData, kRefused.
   static Result<SigningKey> load_or_make(const std::string& path);
   // As above, without making one: kNoInput.
   static Result<SigningKey> load(const std::string& path);

@@ -289,13 +289,12 @@ Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
 
-Result<Store> Store::open(const std::string& path, Mode mode) {
-  if (mode == Mode::kCreate) {
-    if (auto made = create_file(path); !made) return made.error();
-  }
-  if (auto looked = look_at_file(path); !looked) return looked.error();
+namespace {
+
+Result<Database> open_database(const std::string& path, Store::Mode mode) {
   auto db = Database::open(
-      path, mode == Mode::kRead ? sqlite::OpenMode::kRead : sqlite::OpenMode::kWrite, kLockWaitMs);
+      path, mode == Store::Mode::kRead ? sqlite::OpenMode::kRead : sqlite::OpenMode::kWrite,
+      Store::kLockWaitMs);
   if (!db) return db.error();
   // A rollback journal, not WAL: the registry is then one file that can be copied, moved and read
   // from read-only media. EXTRA also syncs the folder after the journal is deleted, which is the
@@ -303,7 +302,36 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   if (auto set = db->execute("PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON;"); !set) {
     return set.error();
   }
-  if (auto ready = bring_to_newest_schema(*db, mode); !ready) return ready.error();
+  return db;
+}
+
+// After a crash in the middle of a commit the journal must be played back before anyone can read,
+// and that writes. Does so when this user may.
+Result<void> play_back_journal(const std::string& path) {
+  const auto db = open_database(path, Store::Mode::kWrite);
+  if (!db) return db.error();
+  const auto read = db->scalar("SELECT count(*) FROM sqlite_schema");
+  if (!read) return read.error();
+  return {};
+}
+
+}  // namespace
+
+Result<Store> Store::open(const std::string& path, Mode mode) {
+  if (mode == Mode::kCreate) {
+    if (auto made = create_file(path); !made) return made.error();
+  }
+  if (auto looked = look_at_file(path); !looked) return looked.error();
+  auto db = open_database(path, mode);
+  if (!db) return db.error();
+  auto ready = bring_to_newest_schema(*db, mode);
+  if (!ready && mode == Mode::kRead && ready.error().code == ErrorCode::kCannotWrite) {
+    if (auto played = play_back_journal(path); !played) return played.error();
+    db = open_database(path, mode);
+    if (!db) return db.error();
+    ready = bring_to_newest_schema(*db, mode);
+  }
+  if (!ready) return ready.error();
   return Store(std::make_unique<Connection>(Connection{*std::move(db)}));
 }
 
@@ -475,8 +503,7 @@ Result<void> Store::Import::add(Event event) {
 Result<ImportSummary> Store::Import::commit() {
   if (auto flushed = state_->deriver.flush(); !flushed) return flushed.error();
   if (auto committed = state_->transaction.commit(); !committed) return committed.error();
-  const auto pinned =
-      update_checkpoint(state_->db->path(), state_->head, state_->provenance.time);
+  const auto pinned = update_checkpoint(state_->db->path(), state_->head, state_->provenance.time);
   if (!pinned) state_->summary.checkpoint_problem = pinned.error().message;
   return state_->summary;
 }
@@ -519,6 +546,29 @@ Result<void> Store::for_each_event_without_place(
   return LogReader(connection_->db, "WHERE address IS NULL OR foreign_host <> ''")
       .run([](Statement&) {}, [&](const StoredEvent& stored, const Digest&,
                                   std::string_view) { return visit(stored); });
+}
+
+Result<std::optional<StoredEvent>> Store::event(std::int64_t id) {
+  std::optional<StoredEvent> found;
+  auto read = LogReader(connection_->db, "WHERE id = ?")
+                  .run([&](Statement& statement) { statement.bind(1, id); },
+                       [&](const StoredEvent& stored, const Digest&, std::string_view) {
+                         found = stored;
+                         return false;
+                       });
+  if (!read) return read.error();
+  return found;
+}
+
+Result<bool> Store::is_sound() {
+  auto statement = connection_->db.prepare("PRAGMA integrity_check(1)");
+  if (!statement) return statement.error();
+  const auto row = statement->step();
+  if (!row) {
+    if (row.error().code == ErrorCode::kBadData) return false;
+    return row.error();
+  }
+  return *row && statement->text(0) == "ok";
 }
 
 Result<std::uint64_t> Store::generation() {

@@ -107,6 +107,9 @@ class Store {
                                     const std::function<bool(const StoredEvent&)>& visit);
   Result<void> for_each_event_without_place(const std::function<bool(const StoredEvent&)>& visit);
 
+  // One event, if it is there.
+  Result<std::optional<StoredEvent>> event(std::int64_t id);
+
   // The id of the newest event that can change what must be kept out; 0 in an empty registry.
   // Grows, never shrinks, and so serves as the generation of the retire list.
   Result<std::uint64_t> generation();
@@ -116,6 +119,9 @@ class Store {
   Result<std::optional<Digest>> hash_of(std::int64_t id);
   // Walks the whole log and recomputes every hash. Nothing when all fits.
   Result<std::optional<ChainDefect>> verify_chain();
+
+  // Whether SQLite finds the file sound (PRAGMA integrity_check).
+  Result<bool> is_sound();
 
   // Derives all records again from the events. Without `repair` only compares: the number of rows
   // that differ. With it, puts the derived ones in place when any differ.

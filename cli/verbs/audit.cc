@@ -41,10 +41,11 @@ Result<ExitStatus> run(Invocation& invocation) {
   } else {
     for (const std::string& finding : result->findings) output.line("error: " + finding);
     if (result->findings.empty()) {
-      output.line(fmt::format("{} entries, each as it was written; head {}, pinned by a signed "
-                              "checkpoint at entry {}",
-                              result->head.id, to_hex_text(as_bytes(result->head.hash)).substr(0, 16),
-                              result->checkpoint ? result->checkpoint->head.id : 0));
+      output.line(
+          fmt::format("{} entries, each as it was written; head {}, pinned by a signed "
+                      "checkpoint at entry {}",
+                      result->head.id, to_hex_text(as_bytes(result->head.hash)).substr(0, 16),
+                      result->checkpoint ? result->checkpoint->head.id : 0));
     }
   }
   return result->findings.empty() ? kExitDone : kExitFindings;

@@ -1,5 +1,5 @@
-// poisonctl capture: copies what poisonctl reads of a machine into a folder, so that it can be looked
-// at elsewhere with --sysroot, or donated as a test.
+// poisonctl capture: copies what poisonctl reads of a machine into a folder, so that it can be
+// looked at elsewhere with --sysroot, or donated as a test.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -21,8 +21,8 @@ namespace {
 
 namespace po = boost::program_options;
 
-// Files that are copied as they are. Every file that a part of poisonctl reads must be here or in one
-// of the folders below.
+// Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
+// one of the folders below.
 constexpr std::array<std::string_view, 12> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
@@ -50,8 +50,9 @@ constexpr std::array<NumberedFolders, 2> kFolders = {{
 }};
 
 void add_options(po::options_description& options) {
-  options.add_options()("without-page-flags",
-                        "leave /proc/kpageflags out (8 bytes a frame: 2 MiB for each GiB of memory)");
+  options.add_options()(
+      "without-page-flags",
+      "leave /proc/kpageflags out (8 bytes a frame: 2 MiB for each GiB of memory)");
 }
 
 Result<void> copy_file(const SysRoot& from, const SysRoot& to, const std::string& path) {
@@ -167,9 +168,10 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!invocation.has("without-page-flags")) {
     if (auto copied = copy_page_flags(**source, folder); !copied) return copied.error();
   }
-  output.note(fmt::format("captured into {}; it holds the machine id, the boot id and the kernel "
-                          "command line: look before you share it",
-                          folder));
+  output.note(
+      fmt::format("captured into {}; it holds the machine id, the boot id and the kernel "
+                  "command line: look before you share it",
+                  folder));
   return kExitDone;
 }
 

@@ -1,11 +1,17 @@
 // poisonctl collect: asks a source what it knows.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <thread>
 
 #include "cli/steps.h"
 #include "cli/verb.h"
+#include "registry/sources/edac.h"
+#include "registry/sources/file_stream.h"
 #include "registry/sources/kernel.h"
+#include "registry/sources/rasdaemon.h"
+#include "registry/sources/table.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -13,11 +19,29 @@ namespace {
 
 namespace po = boost::program_options;
 
+constexpr std::string_view kRasdaemonDatabase = "/var/lib/rasdaemon/ras-mc_event.db";
+
 void add_options(po::options_description& options) {
   options.add_options()
       ("full", "kernel: read the flags of all memory even when the kernel counts no poison")
       ("threads", po::value<unsigned>()->default_value(0)->value_name("N"),
-       "kernel: read with N threads; 0 is one a core");
+       "kernel: read with N threads; 0 is one a core")
+      ("list", "list the sources");
+}
+
+Result<ExitStatus> list_sources(Output& output) {
+  std::vector<std::vector<Cell>> rows = {
+      {{.text = "kernel"}, {.text = "this kernel's page flags: the frames that it has poisoned"}},
+      {{.text = "edac"}, {.text = "this kernel's error counters by DIMM"}},
+      {{.text = "rasdaemon"},
+       {.text = fmt::format("rasdaemon's database, {} unless named", kRasdaemonDatabase)}}};
+  for (const StreamSource& source : stream_sources()) {
+    std::string what(source.summary);
+    if (!source.default_path.empty()) what += fmt::format(", /{} unless named", source.default_path);
+    rows.push_back({{.text = std::string(source.name)}, {.text = std::move(what)}});
+  }
+  output.table({"SOURCE", "READS"}, rows);
+  return kExitDone;
 }
 
 Result<ExitStatus> collect_kernel(Invocation& invocation) {
@@ -25,8 +49,9 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
   if (!root) return root.error();
   const auto machine = invocation.machine();
   if (!machine) return machine.error();
-  const auto provenance = invocation.provenance("kernel");
+  auto provenance = invocation.provenance("kernel");
   if (!provenance) return provenance.error();
+  provenance->source_version = provenance->kernel_release;
 
   const unsigned asked = invocation.option<unsigned>("threads");
   constexpr unsigned kMostThreads = 256;
@@ -66,21 +91,116 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
   return kExitDone;
 }
 
+// Runs a source into one import: all of it is stored, or nothing.
+Result<ExitStatus> collect_into_import(
+    Invocation& invocation, const std::string& name, const std::string& origin,
+    const std::function<Result<SourceReport>(const SourceSettings&, const EventSink&)>& collect) {
+  const auto map = invocation.memory_map();
+  if (!map) return map.error();
+  auto provenance = invocation.provenance(name);
+  if (!provenance) return provenance.error();
+  provenance->origin = origin;
+  const SourceSettings settings{.page_shift = provenance->page_shift,
+                                .memory_end = (*map)->installed_ram().ranges().back().end()};
+  auto store = invocation.open_store(Store::Mode::kCreate);
+  if (!store) return store.error();
+  auto import = store->begin_import(*provenance, Store::Repeats::kSkip);
+  if (!import) return import.error();
+  const EventSink sink = [&](const Event& event) { return import->add(event); };
+  const auto report = collect(settings, sink);
+  if (!report) {
+    return Error{report.error().code, report.error().message + "; nothing was recorded",
+                 report.error().os_error};
+  }
+  const auto summary = import->commit();
+  if (!summary) return summary.error();
+
+  Output& output = invocation.output();
+  for (const std::string& warning : report->warnings) output.warning(warning);
+  report_import(output, *summary);
+  output.note(fmt::format("{}: {} recorded in {}, {} of them without a place; {} known already",
+                          origin, summary->added, invocation.registry_path(),
+                          summary->without_place, summary->known));
+  return kExitDone;
+}
+
+Result<ExitStatus> collect_edac_counters(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  return collect_into_import(
+      invocation, "edac", (*root)->shown("sys/devices/system/edac"),
+      [&](const SourceSettings&, const EventSink& sink) { return collect_edac(**root, sink); });
+}
+
+Result<ExitStatus> collect_rasdaemon_database(Invocation& invocation, const std::string& file) {
+  // A private copy is made beside the registry: there is room for it, and root owns the folder.
+  const auto folder = std::filesystem::path(invocation.registry_path()).parent_path();
+  const std::string scratch = folder.empty() ? "." : folder.string();
+  return collect_into_import(invocation, "rasdaemon", file,
+                             [&](const SourceSettings& settings, const EventSink& sink) {
+                               return collect_rasdaemon(file, scratch, settings, sink);
+                             });
+}
+
+Result<ExitStatus> collect_stream(Invocation& invocation, const StreamSource& source,
+                                  const std::optional<std::string>& file) {
+  const std::string name(source.name);
+  if (file) {
+    const auto stream = open_file_stream(*file);
+    if (!stream) return stream.error();
+    return collect_into_import(invocation, name, (*stream)->shown(),
+                               [&](const SourceSettings& settings, const EventSink& sink) {
+                                 return source.collect(**stream, settings, sink);
+                               });
+  }
+  if (source.default_path.empty()) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("collect {}: name the file to read, or - for standard input", name)};
+  }
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto text = (*root)->read(source.default_path);
+  if (!text) return text.error();
+  TextStream stream(*text, (*root)->shown(source.default_path));
+  return collect_into_import(invocation, name, stream.shown(),
+                             [&](const SourceSettings& settings, const EventSink& sink) {
+                               return source.collect(stream, settings, sink);
+                             });
+}
+
 Result<ExitStatus> run(Invocation& invocation) {
-  const std::string source = invocation.arguments().front();
-  if (source == "kernel") return collect_kernel(invocation);
-  return Error{ErrorCode::kUsage, fmt::format("there is no source '{}'; sources: kernel",
-                                              printable(source))};
+  const auto words = invocation.arguments();
+  if (invocation.has("list")) return list_sources(invocation.output());
+  if (words.empty()) {
+    return Error{ErrorCode::kUsage, "collect: name a source; 'poisonctl collect --list' lists them"};
+  }
+  const std::string& name = words.front();
+  const auto file = words.size() == 2 ? std::optional(words.at(1)) : std::nullopt;
+  if ((name == "kernel" || name == "edac") && file) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("collect {}: takes no file; --sysroot names another machine", name)};
+  }
+  if (name == "kernel") return collect_kernel(invocation);
+  if (name == "edac") return collect_edac_counters(invocation);
+  if (name == "rasdaemon") {
+    return collect_rasdaemon_database(invocation, file.value_or(std::string(kRasdaemonDatabase)));
+  }
+  if (const StreamSource* source = find_stream_source(name)) {
+    return collect_stream(invocation, *source, file);
+  }
+  return Error{ErrorCode::kUsage,
+               fmt::format("there is no source '{}'; 'poisonctl collect --list' lists them",
+                           printable(name))};
 }
 
 }  // namespace
 
 const Verb kCollectVerb = {
     .name = "collect",
-    .arguments = "kernel",
-    .summary = "Record what a source knows: the frames that the kernel has poisoned",
-    .least_arguments = 1,
-    .most_arguments = 1,
+    .arguments = "SOURCE [FILE|-]",
+    .summary = "Record what a source knows: the kernel's page flags, or another tool's findings",
+    .least_arguments = 0,
+    .most_arguments = 2,
     .has_json = false,
     .add_options = add_options,
     .run = run,

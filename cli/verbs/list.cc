@@ -67,7 +67,8 @@ std::vector<Cell> record_row(const Record& record, const Machine& machine,
   return {
       {.text = std::to_string(record.id), .right = true},
       {.text = to_text(record.range)},
-      {.text = fmt::format("{}{}", record.is_exact(machine.page_shift) ? "" : "among ", frames), .right = true},
+      {.text = fmt::format("{}{}", record.is_exact(machine.page_shift) ? "" : "among ", frames),
+       .right = true},
       {.text = std::string(to_word(record.condition)),
        .tint = record.condition == Condition::kFaulty    ? Tint::kBad
                : record.condition == Condition::kSuspect ? Tint::kWarn
@@ -98,13 +99,11 @@ void print_people(Output& output, const std::vector<Record>& records,
   constexpr std::size_t kShownEvidence = 100;
   for (const StoredEvent& stored : evidence) {
     const Event& event = stored.event;
-    output.line(fmt::format("{:>6}  {} x{}  {}  {}{}", stored.id, to_word(event.kind), event.count,
-                            stored.provenance.source,
-                            event.foreign_host.empty()
-                                ? ""
-                                : fmt::format("host {}  ", printable(event.foreign_host)),
-                            printable(event.label.empty() ? event.evidence : event.label,
-                                      kShownEvidence)));
+    output.line(fmt::format(
+        "{:>6}  {} x{}  {}  {}{}", stored.id, to_word(event.kind), event.count,
+        stored.provenance.source,
+        event.foreign_host.empty() ? "" : fmt::format("host {}  ", printable(event.foreign_host)),
+        printable(event.label.empty() ? event.evidence : event.label, kShownEvidence)));
   }
 }
 

@@ -12,11 +12,11 @@ namespace {
 namespace po = boost::program_options;
 
 void add_options(po::options_description& options) {
-  options.add_options()
-      ("as", po::value<std::string>()->value_name("repaired|replaced|cleared|acquitted"),
-       "repaired: the cell works again; replaced: other hardware is there; cleared: the poison was "
-       "overwritten and the place tested good; acquitted: it was never bad")
-      ("reason", po::value<std::string>()->value_name("TEXT"), "why, for whoever reads this later");
+  options.add_options()(
+      "as", po::value<std::string>()->value_name("repaired|replaced|cleared|acquitted"),
+      "repaired: the cell works again; replaced: other hardware is there; cleared: the poison was "
+      "overwritten and the place tested good; acquitted: it was never bad")(
+      "reason", po::value<std::string>()->value_name("TEXT"), "why, for whoever reads this later");
 }
 
 // The records that lie in `wanted`. One that reaches out of it is an error: half a record cannot be
@@ -35,10 +35,11 @@ Result<std::vector<ByteRange>> records_within(Store& store, const ByteRange& wan
   });
   if (!read) return read.error();
   if (crossing) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("{}: the record {} reaches out of it; name a range that holds all of the "
-                             "record. Nothing was resolved",
-                             to_text(wanted), to_text(*crossing))};
+    return Error{
+        ErrorCode::kUsage,
+        fmt::format("{}: the record {} reaches out of it; name a range that holds all of the "
+                    "record. Nothing was resolved",
+                    to_text(wanted), to_text(*crossing))};
   }
   if (inside.empty()) {
     return Error{ErrorCode::kNoInput,
@@ -49,8 +50,9 @@ Result<std::vector<ByteRange>> records_within(Store& store, const ByteRange& wan
 
 Result<ExitStatus> run(Invocation& invocation) {
   if (!invocation.has("as") || !invocation.has("reason")) {
-    return Error{ErrorCode::kUsage,
-                 "resolve: --as repaired|replaced|cleared|acquitted and --reason TEXT are both needed"};
+    return Error{
+        ErrorCode::kUsage,
+        "resolve: --as repaired|replaced|cleared|acquitted and --reason TEXT are both needed"};
   }
   const auto& word = invocation.option<std::string>("as");
   const auto resolution = resolution_from(word);
@@ -61,8 +63,8 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   const auto& reason = invocation.option<std::string>("reason");
   if (trim(reason).empty() || reason.size() > Event::kEvidenceLimit) {
-    return Error{ErrorCode::kUsage, fmt::format("--reason: expected 1 to {} bytes of text",
-                                                Event::kEvidenceLimit)};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--reason: expected 1 to {} bytes of text", Event::kEvidenceLimit)};
   }
   const auto wanted = invocation.ranges(invocation.arguments());
   if (!wanted) return wanted.error();
@@ -88,8 +90,8 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   const auto summary = store_events(invocation, Store::Mode::kWrite, *provenance, events);
   if (!summary) return summary.error();
-  invocation.output().note(fmt::format("{} resolved as {}; the next kernel may use the memory again",
-                                       summary->added, word));
+  invocation.output().note(fmt::format(
+      "{} resolved as {}; the next kernel may use the memory again", summary->added, word));
   return kExitDone;
 }
 

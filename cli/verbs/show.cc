@@ -67,9 +67,9 @@ std::string event_text(const StoredEvent& stored) {
   text += detail_line("kernel", event.result);
   text += detail_line("evidence", event.evidence);
   text += detail_line("read from", by.origin);
-  text += detail_line("seen by", fmt::format("{}, uid {}, Linux {}, {} pages", by.tool, by.uid,
-                                             by.kernel_release,
-                                             to_human_size(by.page_shift.page_size())));
+  text += detail_line(
+      "seen by", fmt::format("{}, uid {}, Linux {}, {} pages", by.tool, by.uid, by.kernel_release,
+                             to_human_size(by.page_shift.page_size())));
   text += detail_line("boot", by.boot_id + (by.host_id.empty() ? "" : ", host " + by.host_id));
   text += detail_line("host", event.foreign_host.empty() ? "" : "another: " + event.foreign_host);
   return text;
@@ -80,13 +80,13 @@ std::string record_text(const Record& record, const Machine& machine) {
   const auto shown_time = [](Time time) {
     return to_rfc3339(std::chrono::floor<std::chrono::seconds>(time));
   };
-  std::string text = fmt::format("{}  ({}, frame {:#x}, record {})\n", to_text(record.range),
-                                 to_human_size(record.range.size()),
-                                 machine.page_shift.pfn_of(record.range.begin()).value(), record.id);
-  text += fmt::format("  condition   {}{}\n", to_word(record.condition),
-                      record.is_exact(machine.page_shift)
-                          ? ""
-                          : " (one or more of its frames; not known which)");
+  std::string text =
+      fmt::format("{}  ({}, frame {:#x}, record {})\n", to_text(record.range),
+                  to_human_size(record.range.size()),
+                  machine.page_shift.pfn_of(record.range.begin()).value(), record.id);
+  text += fmt::format(
+      "  condition   {}{}\n", to_word(record.condition),
+      record.is_exact(machine.page_shift) ? "" : " (one or more of its frames; not known which)");
   if (record.condition == Condition::kResolved) {
     text += fmt::format("  resolved    {} {}: {}\n", to_word(record.resolution),
                         shown_time(record.resolved), printable(record.resolution_reason, 200));

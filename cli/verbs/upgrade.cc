@@ -16,11 +16,11 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!head) return head.error();
   const auto provenance = invocation.provenance("operator");
   if (!provenance) return provenance.error();
-  if (auto pinned = update_checkpoint(invocation.registry_path(), *head, provenance->time); !pinned) {
+  if (auto pinned = update_checkpoint(invocation.registry_path(), *head, provenance->time);
+      !pinned) {
     return pinned.error();
   }
-  invocation.output().note(
-      fmt::format("{} has the newest schema", invocation.registry_path()));
+  invocation.output().note(fmt::format("{} has the newest schema", invocation.registry_path()));
   return kExitDone;
 }
 

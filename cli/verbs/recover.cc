@@ -1,0 +1,72 @@
+// poisonctl snapshot and poisonctl recover: a copy for bad days, and what to do on one.
+#include <fmt/format.h>
+
+#include "cli/verb.h"
+#include "registry/recovery.h"
+
+namespace poisonctl {
+namespace {
+
+namespace po = boost::program_options;
+
+void add_snapshot_options(po::options_description& options) {
+  options.add_options()("keep", po::value<std::size_t>()->default_value(3)->value_name("N"),
+                        "how many of the newest snapshots stay");
+}
+
+Result<ExitStatus> run_snapshot(Invocation& invocation) {
+  const auto provenance = invocation.provenance("operator");
+  if (!provenance) return provenance.error();
+  const auto made = make_snapshot(invocation.registry_path(), provenance->time,
+                                  invocation.option<std::size_t>("keep"));
+  if (!made) return made.error();
+  invocation.output().line(*made);
+  return kExitDone;
+}
+
+Result<ExitStatus> run_recover(Invocation& invocation) {
+  const auto provenance = invocation.provenance("operator");
+  if (!provenance) return provenance.error();
+  const auto report = recover(invocation.registry_path(), provenance->time);
+  if (!report) return report.error();
+  Output& output = invocation.output();
+  if (!report->was_needed) {
+    output.note(invocation.registry_path() + " is whole; nothing was done");
+    return kExitDone;
+  }
+  output.line("damaged file      " + report->set_aside);
+  output.line(
+      fmt::format("from a snapshot   {} entries{}", report->from_snapshot,
+                  report->snapshot ? " of " + *report->snapshot : " (there is no good one)"));
+  output.line(fmt::format("from the damaged  {} entries", report->from_damaged));
+  output.line(fmt::format("lost              {} entries", report->lost));
+  output.line(
+      fmt::format("chained anew      {} entries that followed a lost one", report->chained_anew));
+  return kExitFindings;
+}
+
+}  // namespace
+
+const Verb kSnapshotVerb = {
+    .name = "snapshot",
+    .arguments = "[--keep N]",
+    .summary = "Keep a checked copy of the registry beside it",
+    .least_arguments = 0,
+    .most_arguments = 0,
+    .has_json = false,
+    .add_options = add_snapshot_options,
+    .run = run_snapshot,
+};
+
+const Verb kRecoverVerb = {
+    .name = "recover",
+    .arguments = "",
+    .summary = "Set a damaged registry aside and save what can still be read",
+    .least_arguments = 0,
+    .most_arguments = 0,
+    .has_json = false,
+    .add_options = no_options,
+    .run = run_recover,
+};
+
+}  // namespace poisonctl

@@ -1,0 +1,78 @@
+#include "registry/sources/collecting.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "registry/text.h"
+
+namespace poisonctl {
+
+Result<void> Collector::hand_over(Event event) {
+  limit_texts(event);
+  ++report_.events;
+  return sink_(event);
+}
+
+void Collector::warn(std::string warning) {
+  auto& warnings = report_.warnings;
+  if (warnings.size() == SourceReport::kWarnings ||
+      std::find(warnings.begin(), warnings.end(), warning) != warnings.end()) {
+    return;
+  }
+  const bool last = warnings.size() + 1 == SourceReport::kWarnings;
+  warnings.push_back(last ? "there are more warnings, which are not shown" : std::move(warning));
+}
+
+void Collector::warn_once(std::string_view place, std::string_view warning) {
+  if (std::find(given_once_.begin(), given_once_.end(), warning) != given_once_.end()) return;
+  given_once_.emplace_back(warning);
+  warn(fmt::format("{}{} (and perhaps in later lines)", place, warning));
+}
+
+Event event_of(EventKind kind, std::optional<ByteRange> range, std::string_view evidence) {
+  Event event;
+  event.kind = kind;
+  event.range = range;
+  event.evidence = evidence;
+  return event;
+}
+
+std::optional<std::uint64_t> parse_count(std::string_view text) {
+  const auto count = parse_unsigned(text, 10);
+  const bool fits = count && *count <= std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+  return fits ? count : std::nullopt;
+}
+
+Error bad_data(std::string_view place, std::string_view problem) {
+  return {ErrorCode::kBadData, fmt::format("{}{}", place, problem)};
+}
+
+Result<void> check_is_text(std::string_view line, std::string_view place,
+                           std::string_view expected) {
+  const auto is_control = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte < 0x20 && byte != '\t') || byte == 0x7f;
+  };
+  const auto found = std::find_if(line.begin(), line.end(), is_control);
+  if (found == line.end()) return {};
+  const bool utf16 = line.substr(0, 2) == "\xff\xfe" || line.substr(0, 2) == "\xfe\xff";
+  return bad_data(place,
+                  fmt::format("column {}: byte {:#04x} is no text{}; expected {}",
+                              found - line.begin() + 1, static_cast<unsigned char>(*found),
+                              utf16 ? " (the input is UTF-16: save it as UTF-8)" : "", expected));
+}
+
+Result<bool> check_log_line(std::string_view line, std::string_view place, std::uint64_t number,
+                            Collector& collector) {
+  if (number == 1 && (line.substr(0, 2) == "\xff\xfe" || line.substr(0, 2) == "\xfe\xff")) {
+    return bad_data(place, "the input is UTF-16: save it as UTF-8");
+  }
+  if (line.find('\0') == std::string_view::npos) return true;
+  collector.warn_once(place, "a line with NUL bytes, as a crash leaves them: ignored");
+  return false;
+}
+
+}  // namespace poisonctl

@@ -1,0 +1,60 @@
+// What every source does with what it found: hands over events whose texts are bounded, and keeps a
+// bounded list of warnings.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "registry/event.h"
+#include "registry/result.h"
+#include "registry/sources/source.h"
+
+namespace poisonctl {
+
+// The report of a source in the making. `sink` must outlive it.
+class Collector {
+ public:
+  explicit Collector(const EventSink& sink) : sink_(sink) {}
+
+  // Cuts the texts of `event` to their limits and hands it over. Errors: those of the sink.
+  Result<void> hand_over(Event event);
+  // Adds a warning that was not given yet. The last of SourceReport::kWarnings says that there were
+  // more.
+  void warn(std::string warning);
+  void set_version(std::string version) { report_.version = std::move(version); }
+  // The same, but only once in a report whatever the place: for what a log can have a million of.
+  void warn_once(std::string_view place, std::string_view warning);
+  [[nodiscard]] SourceReport take_report() { return std::move(report_); }
+
+ private:
+  const EventSink& sink_;
+  SourceReport report_;
+  std::vector<std::string> given_once_;
+};
+
+// An event of which only this is known yet.
+Event event_of(EventKind kind, std::optional<ByteRange> range, std::string_view evidence);
+
+// kBadData when a line of a text format has bytes that no text has: NUL and the other control
+// characters but the tab. `place` begins the message, `expected` says what the input should be.
+Result<void> check_is_text(std::string_view line, std::string_view place,
+                           std::string_view expected);
+
+// Whether a line of a log can be used: one with NULs cannot, as a crash leaves them where the log
+// was not written yet; the first gives a warning. kBadData when the log is UTF-16, whose every line
+// has them.
+Result<bool> check_log_line(std::string_view line, std::string_view place, std::uint64_t number,
+                            Collector& collector);
+
+// How often something was seen, in decimal. Nothing when it does not fit 63 bits, which is what a
+// count in the registry has.
+std::optional<std::uint64_t> parse_count(std::string_view text);
+
+// kBadData, "PLACE`problem`": every error of a parser.
+Error bad_data(std::string_view place, std::string_view problem);
+
+}  // namespace poisonctl

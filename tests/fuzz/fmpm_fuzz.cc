@@ -1,0 +1,10 @@
+// collect_fmpm: rows of the table, or an error.
+#include "registry/sources/fmpm.h"
+#include "tests/fuzz/source_fuzz.h"
+
+using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz_source(collect_fmpm, data, size);
+  return 0;
+}

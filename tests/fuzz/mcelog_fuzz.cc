@@ -1,0 +1,10 @@
+// collect_mcelog: machine checks and counts, or an error.
+#include "registry/sources/mcelog.h"
+#include "tests/fuzz/source_fuzz.h"
+
+using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz_source(collect_mcelog, data, size);
+  return 0;
+}
