@@ -16,8 +16,11 @@ constexpr std::string_view kOption = "memmap=";
 // frame as well, but shells and GRUB eat it, and what is left then limits all memory.
 constexpr std::string_view kFromRamToUnusable = "-1+5";
 
-// COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h, with the byte that ends the text.
-constexpr std::size_t kCommandLineSize = 2048;
+// The longest command line that every path takes. The kernel has COMMAND_LINE_SIZE 2048 with the
+// byte that ends the text (arch/x86/include/asm/setup.h), a bzImage says 2047 (cmdline_size), and
+// kexec_file_load keeps MAX_ELFCOREHDR_STR_LEN 30 of those back, for a crash kernel or not
+// (arch/x86/kernel/kexec-bzimage64.c).
+constexpr std::size_t kLongestCommandLine = 2047 - 30 - 1;
 
 // E820_MAX_ENTRIES of arch/x86/include/asm/e820/types.h: 128 + 3 * MAX_NUMNODES.
 constexpr std::size_t kTableBase = 128;
@@ -50,8 +53,8 @@ bool is_own_option(std::string_view word) {
   }
 }
 
-// How many NUMA nodes the kernel was built for. Only its build configuration tells (CONFIG_NODES_SHIFT
-// is not exported); without that file, the fewest that can be.
+// How many NUMA nodes the kernel was built for. Only its build configuration tells
+// (CONFIG_NODES_SHIFT is not exported); without that file, the fewest that can be.
 std::size_t max_nodes(const SysRoot& sysroot) {
   const auto release = sysroot.read("proc/sys/kernel/osrelease");
   if (!release) return 1;
@@ -72,19 +75,20 @@ Result<E820Limits> limits_of(const SysRoot& sysroot) {
   const auto map = load_memory_map(sysroot);
   if (!map) return map.error();
   const std::string base = without_own_memmap(trim(*command_line));
-  const std::size_t taken = base.empty() ? 1 : base.size() + 2;  // a space between, a NUL at the end
+  const std::size_t taken = base.empty() ? 0 : base.size() + 1;  // a space between
   const std::size_t table = kTableBase + kTablePerNode * max_nodes(sysroot);
   const std::size_t used = map->firmware().size() + kTableReserve;
-  return E820Limits{.text_bytes = taken < kCommandLineSize ? kCommandLineSize - taken : 0,
+  return E820Limits{.text_bytes = taken < kLongestCommandLine ? kLongestCommandLine - taken : 0,
                     .table_entries = used < table ? table - used : 0};
 }
 
-std::vector<std::string> side_effects_of(const RetireList& list) {
+std::vector<std::string> side_effects_of(const RangeSet& covered) {
   return {
-      "the next kernel is not placed at random in physical memory: its decompressor and the EFI stub "
+      "the next kernel is not placed at random in physical memory: its decompressor and the EFI "
+      "stub "
       "give up physical KASLR for any memmap=; virtual KASLR stays",
       "a memmap= option holds for one boot: every boot entry and every kexec needs it again",
-      fmt::format("{} fewer of RAM in the next kernel", to_human_size(list.frames.bytes())),
+      fmt::format("{} fewer of RAM in the next kernel", to_human_size(covered.bytes())),
   };
 }
 
@@ -105,10 +109,11 @@ Availability E820Backend::probe(const SysRoot& sysroot) const {
   if (entries && !entries->empty()) {
     return {true, fmt::format("the firmware's memory map has {} entries", entries->size())};
   }
-  return {false,
-          sysroot.shown("sys/firmware/memmap") +
-              " is not there: memmap= with an address exists on x86 only, and without the firmware's "
-              "map its table cannot be kept from overflowing (CONFIG_FIRMWARE_MEMMAP)"};
+  return {
+      false,
+      sysroot.shown("sys/firmware/memmap") +
+          " is not there: memmap= with an address exists on x86 only, and without the firmware's "
+          "map its table cannot be kept from overflowing (CONFIG_FIRMWARE_MEMMAP)"};
 }
 
 Result<Plan> E820Backend::plan(const RetireList& list, const SysRoot& sysroot) const {
@@ -134,8 +139,10 @@ Plan plan_e820(const RetireList& list, const E820Limits& limits) {
                               limits.table_entries, kEntriesPerRange)});
     } else if (text + item > limits.text_bytes) {
       plan.refused.push_back(
-          {range, fmt::format("the kernel command line is full: memmap= has {} of its {} bytes",
-                              limits.text_bytes, kCommandLineSize)});
+          {range,
+           fmt::format(
+               "the kernel command line is full: memmap= has {} of the {} bytes that kexec takes",
+               limits.text_bytes, kLongestCommandLine)});
     } else {
       covered.push_back(range);
       text += item;
@@ -149,7 +156,7 @@ Plan plan_e820(const RetireList& list, const E820Limits& limits) {
   std::vector<std::string> items;
   for (const ByteRange& range : plan.covered.ranges()) items.push_back(item_for(range));
   plan.artifact = fmt::format("{}{}\n", kOption, fmt::join(items, ","));
-  plan.side_effects = side_effects_of(list);
+  plan.side_effects = side_effects_of(plan.covered);
   return plan;
 }
 

@@ -24,7 +24,7 @@ namespace poisonctl {
 
 std::span<const Verb* const> all_verbs() {
   static const std::array<const Verb*, 11> verbs = {
-      &kRecordVerb, &kCollectVerb,  &kListVerb, &kShowVerb, &kStatusVerb, &kCheckVerb,
+      &kRecordVerb, &kCollectVerb,  &kListVerb, &kShowVerb,   &kStatusVerb, &kCheckVerb,
       &kPlanVerb,   &kBackendsVerb, &kEmitVerb, &kVerifyVerb, &kCaptureVerb};
   return verbs;
 }
@@ -35,16 +35,13 @@ namespace po = boost::program_options;
 
 po::options_description global_options() {
   po::options_description options("Options of every verb");
-  options.add_options()
-      ("registry", po::value<std::string>()->default_value(kDefaultRegistry)->value_name("FILE"),
-       "the registry to use")
-      ("sysroot", po::value<std::string>()->default_value("/")->value_name("DIR"),
-       "look at the machine captured under DIR, not at this one")
-      ("json", "print one JSON object")
-      ("quiet,q", "print no notes and warnings")
-      ("verbose,v", "say more about what is done")
-      ("help,h", "print this help")
-      ("version,V", "print the version");
+  options.add_options()(
+      "registry", po::value<std::string>()->default_value(kDefaultRegistry)->value_name("FILE"),
+      "the registry to use")(
+      "sysroot", po::value<std::string>()->default_value("/")->value_name("DIR"),
+      "look at the machine captured under DIR, not at this one")("json", "print one JSON object")(
+      "quiet,q", "print no notes and warnings")("verbose,v", "say more about what is done")(
+      "help,h", "print this help")("version,V", "print the version");
   return options;
 }
 
@@ -115,12 +112,13 @@ Result<po::variables_map> parse_options(const Verb* verb, const std::vector<std:
   try {
     po::variables_map options;
     // No guessing of shortened names: a script must not change its meaning when an option is added.
-    po::store(po::command_line_parser(words)
-                  .options(described)
-                  .positional(positions)
-                  .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
-                  .run(),
-              options);
+    po::store(
+        po::command_line_parser(words)
+            .options(described)
+            .positional(positions)
+            .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
+            .run(),
+        options);
     return options;
   } catch (const po::error& error) {
     return usage_error(printable(error.what(), 200));
@@ -128,8 +126,9 @@ Result<po::variables_map> parse_options(const Verb* verb, const std::vector<std:
 }
 
 Result<void> check_usage(const Verb& verb, const po::variables_map& options) {
-  const std::size_t given =
-      options.count("argument") != 0 ? options["argument"].as<std::vector<std::string>>().size() : 0;
+  const std::size_t given = options.count("argument") != 0
+                                ? options["argument"].as<std::vector<std::string>>().size()
+                                : 0;
   if (given < verb.least_arguments || given > verb.most_arguments) {
     return usage_error(fmt::format("usage: poisonctl {} {}", verb.name, verb.arguments));
   }
@@ -190,6 +189,8 @@ int main(int argc, char** argv) {
   using namespace poisonctl;  // NOLINT(google-build-using-namespace): this is poisonctl
   // A reader that goes away (head) is told by the failing write, in finish().
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
+  // A file size limit is told by the failing write too, so that it can be undone.
+  static_cast<void>(std::signal(SIGXFSZ, SIG_IGN));
   try {
     const auto status = run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
     if (status) return *status;

@@ -12,10 +12,14 @@ namespace {
 // Which state of a part says most about the whole.
 int gravity(Retirement retirement) {
   switch (retirement) {
-    case Retirement::kFailed: return 3;
-    case Retirement::kPending: return 2;
-    case Retirement::kUnknown: return 1;
-    case Retirement::kEffective: return 0;
+    case Retirement::kFailed:
+      return 3;
+    case Retirement::kPending:
+      return 2;
+    case Retirement::kUnknown:
+      return 1;
+    case Retirement::kEffective:
+      return 0;
   }
   return 0;
 }
@@ -134,10 +138,14 @@ Result<Verification> verify_records(Invocation& invocation) {
 
 Tint tint_of(Retirement retirement) {
   switch (retirement) {
-    case Retirement::kEffective: return Tint::kGood;
-    case Retirement::kPending: return Tint::kWarn;
-    case Retirement::kFailed: return Tint::kBad;
-    case Retirement::kUnknown: return Tint::kNone;
+    case Retirement::kEffective:
+      return Tint::kGood;
+    case Retirement::kPending:
+      return Tint::kWarn;
+    case Retirement::kFailed:
+      return Tint::kBad;
+    case Retirement::kUnknown:
+      return Tint::kNone;
   }
   return Tint::kNone;
 }

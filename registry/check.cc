@@ -1,7 +1,7 @@
 #include "registry/check.h"
 
-#include <array>
 #include <algorithm>
+#include <array>
 
 namespace poisonctl {
 
@@ -34,13 +34,15 @@ constexpr std::array<Rule, kRuleCount> kRules = {{
     {"partly-outside", FindingSeverity::kWarning, false,
      "is only partly RAM of this machine; the part that is RAM is kept out, the rest is refused"},
     {"kernel-image", FindingSeverity::kWarning, false,
-     "is part of the running kernel's code or data; a kernel that is loaded at the same place takes "
+     "is part of the running kernel's code or data; a kernel that is loaded at the same place "
+     "takes "
      "it again whatever the memory map says (e820_add_kernel_range). Load it elsewhere: KASLR, or "
      "kexec"},
     {"page-size", FindingSeverity::kNote, false,
      "was recorded on a kernel with smaller pages; whole pages of this kernel are kept out"},
     {"not-exact", FindingSeverity::kWarning, false,
-     "is a huge page of which one or more frames are bad, and the kernel does not tell which; all of "
+     "is a huge page of which one or more frames are bad, and the kernel does not tell which; all "
+     "of "
      "it is kept out"},
 }};
 
@@ -122,9 +124,12 @@ class Checker {
 
 std::string_view to_word(FindingSeverity severity) {
   switch (severity) {
-    case FindingSeverity::kError: return "error";
-    case FindingSeverity::kWarning: return "warning";
-    case FindingSeverity::kNote: return "note";
+    case FindingSeverity::kError:
+      return "error";
+    case FindingSeverity::kWarning:
+      return "warning";
+    case FindingSeverity::kNote:
+      return "note";
   }
   return "";
 }

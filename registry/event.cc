@@ -60,8 +60,7 @@ bool is_source_name(std::string_view name) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
   };
-  return !name.empty() && name.size() <= kLongest &&
-         std::all_of(name.begin(), name.end(), allowed);
+  return !name.empty() && name.size() <= kLongest && std::all_of(name.begin(), name.end(), allowed);
 }
 
 }  // namespace poisonctl

@@ -26,13 +26,12 @@ UniqueFd create_temporary(int dir_fd, const std::string& base, std::string& name
   return {};
 }
 
-int finish_replacement(int dir_fd, int fd, const std::string& temporary, const std::string& target,
-                       std::string_view content, mode_t mode) {
+// Writes the new content and puts it in place of the old. 0 or the errno.
+int put_in_place(int dir_fd, int fd, const std::string& temporary, const std::string& target,
+                 std::string_view content, mode_t mode) {
   if (const int error = write_fully(fd, content); error != 0) return error;
   if (::fchmod(fd, mode) != 0 || ::fsync(fd) != 0) return errno;
-  if (::renameat(dir_fd, temporary.c_str(), dir_fd, target.c_str()) != 0) return errno;
-  // The rename itself must reach the disk too: fsync the folder (man 2 fsync).
-  return ::fsync(dir_fd) == 0 ? 0 : errno;
+  return ::renameat(dir_fd, temporary.c_str(), dir_fd, target.c_str()) == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -75,10 +74,17 @@ Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_vi
   std::string temporary;
   const UniqueFd fd = create_temporary(folder_fd.get(), name, temporary);
   if (!fd.valid()) return cannot(errno);
-  const int error = finish_replacement(folder_fd.get(), fd.get(), temporary, name, content, mode);
+  const int error = put_in_place(folder_fd.get(), fd.get(), temporary, name, content, mode);
   if (error != 0) {
-    ::unlinkat(folder_fd.get(), temporary.c_str(), 0);  // gone already when only the fsync failed
+    ::unlinkat(folder_fd.get(), temporary.c_str(), 0);
     return cannot(error);
+  }
+  // The rename itself must reach the disk too: fsync the folder (man 2 fsync).
+  if (::fsync(folder_fd.get()) != 0) {
+    return Error{ErrorCode::kCannotWrite,
+                 fmt::format("{} was written, but may not survive a power cut: {}", shown,
+                             std::generic_category().message(errno)),
+                 errno};
   }
   return {};
 }

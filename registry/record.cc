@@ -13,10 +13,14 @@ Condition condition_after(EventKind kind) {
 // Which of two observations weighs more: lost data, then the kernel's flag, then mended data.
 int weight(EventKind kind) {
   switch (kind) {
-    case EventKind::kUncorrected: return 3;
-    case EventKind::kPoisoned: return 2;
-    case EventKind::kCorrected: return 1;
-    case EventKind::kOutcome: return 0;
+    case EventKind::kUncorrected:
+      return 3;
+    case EventKind::kPoisoned:
+      return 2;
+    case EventKind::kCorrected:
+      return 1;
+    case EventKind::kOutcome:
+      return 0;
   }
   return 0;
 }

@@ -94,8 +94,9 @@ Error damaged(const std::string& path, std::string_view what) {
 }
 
 Result<ByteRange> range_in(const Statement& row, const std::string& path, int address, int size) {
-  const auto range = ByteRange::from_size(PhysAddr(static_cast<std::uint64_t>(row.integer(address))),
-                                          static_cast<std::uint64_t>(row.integer(size)));
+  const auto range =
+      ByteRange::from_size(PhysAddr(static_cast<std::uint64_t>(row.integer(address))),
+                           static_cast<std::uint64_t>(row.integer(size)));
   if (!range) {
     return damaged(path, fmt::format("range {:#x}+{:#x} is no physical range", row.integer(address),
                                      row.integer(size)));
@@ -110,8 +111,8 @@ Result<Record> record_in(const Statement& row, const std::string& path) {
   const auto severity = event_kind_from(row.text(5));
   const auto outcome = retirement_from(row.text(10));
   if (!condition || !severity || !outcome) {
-    return damaged(path, fmt::format("record {} has a word this program does not know",
-                                     row.integer(2)));
+    return damaged(path,
+                   fmt::format("record {} has a word this program does not know", row.integer(2)));
   }
   return Record{.id = row.integer(2),
                 .range = *range,
@@ -152,7 +153,8 @@ namespace {
 class Transaction {
  public:
   static Result<Transaction> begin(sqlite3* db, const std::string& path) {
-    // IMMEDIATE: the lock is taken now or not at all, so no later statement can fail half-way on it.
+    // IMMEDIATE: the lock is taken now or not at all, so no later statement can fail half-way on
+    // it.
     if (auto begun = sqlite::execute(db, path, "BEGIN IMMEDIATE"); !begun) return begun.error();
     return Transaction(db, path);
   }
@@ -192,7 +194,7 @@ Result<void> create_file(const std::string& path) {
 
 // The settings of sqlite.org/security.html for files that somebody else may have written, and the
 // durability that a registry of evidence needs.
-Result<void> configure(sqlite3* db, const std::string& path) {
+Result<void> configure(sqlite3* db, const std::string& path, Store::Mode mode) {
   sqlite3_busy_timeout(db, Store::kLockWait);
   sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
@@ -201,6 +203,9 @@ Result<void> configure(sqlite3* db, const std::string& path) {
   // A rollback journal, not WAL: the registry is then one file that can be copied, moved and read
   // from read-only media. EXTRA also syncs the folder after the journal is deleted, which is the
   // moment of commit. temp_store: no temporary file, so no environment variable chooses its folder.
+  if (mode == Store::Mode::kRead) {
+    if (auto set = sqlite::execute(db, path, "PRAGMA query_only = ON"); !set) return set;
+  }
   return sqlite::execute(db, path,
                          "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
                          "PRAGMA temp_store = MEMORY; PRAGMA synchronous = EXTRA;"
@@ -219,15 +224,17 @@ Result<void> Store::Connection::check_or_create_schema(bool may_create) const {
 
   if (*application == kApplicationId) {
     if (*version == kSchemaVersion) return {};
-    return Error{ErrorCode::kBadData,
-                 fmt::format("{}: is of schema version {}, this program knows {}; use the version of "
-                             "poisonctl that wrote it, or a newer one. It was left as it is",
-                             path, *version, kSchemaVersion)};
+    return Error{
+        ErrorCode::kBadData,
+        fmt::format("{}: is of schema version {}, this program knows {}; use the version of "
+                    "poisonctl that wrote it, or a newer one. It was left as it is",
+                    path, *version, kSchemaVersion)};
   }
   if (*application != 0 || *version != 0 || *tables != 0) {
     return Error{ErrorCode::kBadData,
-                 path + ": is an SQLite database, but not a registry of poisonctl; it was left as it "
-                        "is"};
+                 path +
+                     ": is an SQLite database, but not a registry of poisonctl; it was left as it "
+                     "is"};
   }
   if (!may_create) {
     return Error{ErrorCode::kBadData, path + ": is empty; expected a registry of poisonctl"};
@@ -256,8 +263,12 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   }
   // SQLite answers one code for "not there", "not allowed" and "a folder"; ask the kernel first.
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
+  if (::lstat(path.c_str(), &status) != 0) {
     return os_error("registry " + path, errno, ErrorCode::kIo);
+  }
+  if (S_ISLNK(status.st_mode)) {
+    return Error{ErrorCode::kBadData,
+                 path + ": is a symbolic link, which could lead anywhere; name the file itself"};
   }
   if (!S_ISREG(status.st_mode)) {
     return Error{ErrorCode::kBadData, path + ": is not a regular file; expected a registry"};
@@ -265,13 +276,14 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   if (::access(path.c_str(), R_OK) != 0) {
     return os_error("registry " + path, errno, ErrorCode::kIo);
   }
-  const int flags = (mode == Mode::kRead ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
-                    SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
+  // A reader asks to write too, where it may: only so can it undo what a writer that died left half
+  // done. query_only (configure) keeps it from writing anything else.
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
   sqlite3* raw = nullptr;
   const int opened = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
   auto connection = std::make_unique<Connection>(Connection{path, sqlite::Database(raw)});
   if (opened != SQLITE_OK) return sqlite::last_error(raw, path, "cannot be opened");
-  if (auto configured = configure(raw, path); !configured) return configured.error();
+  if (auto configured = configure(raw, path, mode); !configured) return configured.error();
   if (auto checked = connection->check_or_create_schema(mode == Mode::kCreate); !checked) {
     return checked.error();
   }
@@ -297,22 +309,22 @@ class Importer {
         !ok) {
       return ok.error();
     }
-    if (auto ok = into(importer.insert_event_,
-                       "INSERT INTO event (import, kind, address, size, exact, retirement, evidence)"
-                       " VALUES (?,?,?,?,?,?,?)");
+    if (auto ok =
+            into(importer.insert_event_,
+                 "INSERT INTO event (import, kind, address, size, exact, retirement, evidence)"
+                 " VALUES (?,?,?,?,?,?,?)");
         !ok) {
       return ok.error();
     }
-    if (auto ok = into(importer.find_record_,
-                       fmt::format("SELECT {} FROM record WHERE address = ? AND size = ?",
-                                   kRecordColumns));
+    if (auto ok = into(
+            importer.find_record_,
+            fmt::format("SELECT {} FROM record WHERE address = ? AND size = ?", kRecordColumns));
         !ok) {
       return ok.error();
     }
-    if (auto ok = into(importer.put_record_,
-                       fmt::format("INSERT OR REPLACE INTO record ({}) "
-                                   "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                                   kRecordColumns));
+    if (auto ok = into(importer.put_record_, fmt::format("INSERT OR REPLACE INTO record ({}) "
+                                                         "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                                                         kRecordColumns));
         !ok) {
       return ok.error();
     }
@@ -383,8 +395,7 @@ class Importer {
     if (record == nullptr) return false;
     if (event.kind == EventKind::kOutcome) {
       return record->retirement_in(provenance.boot_id) == event.retirement &&
-             record->outcome_how == event.evidence &&
-             record->outcome_boot_id == provenance.boot_id;
+             record->outcome_how == event.evidence && record->outcome_boot_id == provenance.boot_id;
     }
     if (event.kind != EventKind::kPoisoned) return false;
     find_state_.reset();
@@ -489,7 +500,8 @@ Result<void> Store::for_each_record(const std::function<bool(const Record&)>& vi
 
 Result<std::vector<StoredEvent>> Store::events_about(const ByteRange& range) {
   auto statement = connection_->prepare(
-      "SELECT event.id, kind, address, size, exact, retirement, evidence, time_ns, source, tool, uid,"
+      "SELECT event.id, kind, address, size, exact, retirement, evidence, time_ns, source, tool, "
+      "uid,"
       " boot_id, kernel_release, host_id, product_uuid, page_size"
       " FROM event JOIN import ON import.id = event.import"
       " WHERE address < ? AND address + size > ? ORDER BY event.id");
@@ -515,8 +527,7 @@ Result<std::vector<StoredEvent>> Store::events_about(const ByteRange& range) {
          .event = {.kind = *kind,
                    .range = *about,
                    .exact = statement->integer(4) != 0,
-                   .retirement =
-                       retirement_from(statement->text(5)).value_or(Retirement::kUnknown),
+                   .retirement = retirement_from(statement->text(5)).value_or(Retirement::kUnknown),
                    .evidence = std::string(statement->text(6))},
          .provenance = {.time = from_ns(statement->integer(7)),
                         .source = std::string(statement->text(8)),
@@ -531,8 +542,8 @@ Result<std::vector<StoredEvent>> Store::events_about(const ByteRange& range) {
 }
 
 Result<std::uint64_t> Store::generation() {
-  const auto id = connection_->scalar(
-      "SELECT id FROM event WHERE kind <> 'outcome' ORDER BY id DESC LIMIT 1");
+  const auto id =
+      connection_->scalar("SELECT id FROM event WHERE kind <> 'outcome' ORDER BY id DESC LIMIT 1");
   if (!id) return id.error();
   return static_cast<std::uint64_t>(*id);
 }

@@ -27,6 +27,17 @@ Error last_error(sqlite3* db, const std::string& path, std::string_view doing) {
       return error(ErrorCode::kBadData,
                    fmt::format("the database is damaged ({}); it was left as it is",
                                printable(sqlite3_errmsg(db))));
+    case SQLITE_IOERR:
+      // SQLite calls only ENOSPC "full"; a quota and a file size limit end here.
+      if (sqlite3_extended_errcode(db) == SQLITE_IOERR_WRITE) {
+        return error(ErrorCode::kCannotWrite,
+                     "the write failed; the disk, a quota or a file size limit may be full, or the "
+                     "disk fails. Nothing was changed");
+      }
+      return error(ErrorCode::kIo, printable(sqlite3_errmsg(db)));
+    case SQLITE_ERROR:
+      // Our statements are right for our schema: a table or a column is missing.
+      return error(ErrorCode::kBadData, printable(sqlite3_errmsg(db)));
     case SQLITE_CANTOPEN:
       return error(ErrorCode::kIo, "cannot be opened; see that its folder exists and may be read");
     case SQLITE_PERM:
@@ -62,17 +73,17 @@ Statement& Statement::bind(int index, std::int64_t value) {
 
 Statement& Statement::bind(int index, std::string_view value) {
   const char* const bytes = value.data() == nullptr ? "" : value.data();
-  const int status = sqlite3_bind_text64(statement_.get(), index, bytes, value.size(),
-                                         SQLITE_STATIC, SQLITE_UTF8);
+  const int status =
+      sqlite3_bind_text64(statement_.get(), index, bytes, value.size(), SQLITE_STATIC, SQLITE_UTF8);
   if (status != SQLITE_OK) bind_status_ = status;
   return *this;
 }
 
 Result<bool> Statement::step() {
   if (bind_status_ != SQLITE_OK) {
-    return Error{ErrorCode::kBug, fmt::format("{}: cannot bind a value to '{}': {}", path_,
-                                              sqlite3_sql(statement_.get()),
-                                              sqlite3_errstr(bind_status_))};
+    return Error{ErrorCode::kBug,
+                 fmt::format("{}: cannot bind a value to '{}': {}", path_,
+                             sqlite3_sql(statement_.get()), sqlite3_errstr(bind_status_))};
   }
   const int status = sqlite3_step(statement_.get());
   if (status == SQLITE_ROW) return true;

@@ -1,5 +1,5 @@
-// poisonctl capture: copies what poisonctl reads of a machine into a folder, so that it can be looked
-// at elsewhere with --sysroot, or donated as a test.
+// poisonctl capture: copies what poisonctl reads of a machine into a folder, so that it can be
+// looked at elsewhere with --sysroot, or donated as a test.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -21,8 +21,8 @@ namespace {
 
 namespace po = boost::program_options;
 
-// Files that are copied as they are. Every file that a part of poisonctl reads must be here or in one
-// of the folders below.
+// Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
+// one of the folders below.
 constexpr std::array<std::string_view, 11> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
@@ -49,8 +49,9 @@ constexpr std::array<NumberedFolders, 2> kFolders = {{
 }};
 
 void add_options(po::options_description& options) {
-  options.add_options()("without-page-flags",
-                        "leave /proc/kpageflags out (8 bytes a frame: 2 MiB for each GiB of memory)");
+  options.add_options()(
+      "without-page-flags",
+      "leave /proc/kpageflags out (8 bytes a frame: 2 MiB for each GiB of memory)");
 }
 
 Result<void> copy_file(const SysRoot& from, const SysRoot& to, const std::string& path) {
@@ -123,7 +124,8 @@ Result<void> make_empty_folder(const std::string& folder) {
     return os_error("cannot make " + folder, errno, ErrorCode::kCannotWrite);
   }
   std::error_code error;
-  const bool empty = std::filesystem::is_empty(folder, error);
+  const bool empty =
+      std::filesystem::is_directory(folder, error) && std::filesystem::is_empty(folder, error);
   if (error || !empty) {
     return Error{ErrorCode::kCannotWrite,
                  fmt::format("{}: exists and is not an empty folder; name a new one", folder)};
@@ -155,6 +157,13 @@ Result<ExitStatus> run(Invocation& invocation) {
   const auto release = (*source)->read("proc/sys/kernel/osrelease");
   if (release) paths.push_back(fmt::format("boot/config-{}", trim(*release)));
 
+  // Write-only: that it is there is all that can be known.
+  constexpr std::string_view kOffline = "sys/devices/system/memory/hard_offline_page";
+  const auto memory = (*source)->list("sys/devices/system/memory");
+  if (memory && std::binary_search(memory->begin(), memory->end(), "hard_offline_page")) {
+    if (auto made = (*target)->replace_file(kOffline, "", 0644); !made) return made.error();
+  }
+
   Output& output = invocation.output();
   for (const std::string& path : paths) {
     const auto copied = copy_file(**source, **target, path);
@@ -166,9 +175,10 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!invocation.has("without-page-flags")) {
     if (auto copied = copy_page_flags(**source, folder); !copied) return copied.error();
   }
-  output.note(fmt::format("captured into {}; it holds the machine id, the boot id and the kernel "
-                          "command line: look before you share it",
-                          folder));
+  output.note(
+      fmt::format("captured into {}; it holds the machine id, the boot id and the kernel "
+                  "command line: look before you share it",
+                  folder));
   return kExitDone;
 }
 

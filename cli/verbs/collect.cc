@@ -14,10 +14,10 @@ namespace {
 namespace po = boost::program_options;
 
 void add_options(po::options_description& options) {
-  options.add_options()
-      ("full", "kernel: read the flags of all memory even when the kernel counts no poison")
-      ("threads", po::value<unsigned>()->default_value(0)->value_name("N"),
-       "kernel: read with N threads; 0 is one a core");
+  options.add_options()(
+      "full", "kernel: read the flags of all memory even when the kernel counts no poison")(
+      "threads", po::value<unsigned>()->default_value(0)->value_name("N"),
+      "kernel: read with N threads; 0 is one a core");
 }
 
 Result<ExitStatus> collect_kernel(Invocation& invocation) {
@@ -43,13 +43,14 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
   Output& output = invocation.output();
   output.detail(fmt::format("read the page flags of {}", to_human_size(found->scanned)));
   if (found->events.empty()) {
-    output.note(found->hardware_corrupted == 0
-                    ? fmt::format("the kernel counts no poisoned memory{}",
-                                  found->scanned == 0 ? "; --full reads all page flags anyway" : "")
-                    : fmt::format("the kernel counts {} of poisoned memory, but no frame of RAM is "
-                                  "flagged: the count includes attempts that failed and memory that "
-                                  "was removed",
-                                  to_human_size(found->hardware_corrupted)));
+    output.note(
+        found->hardware_corrupted == 0
+            ? fmt::format("the kernel counts no poisoned memory{}",
+                          found->scanned == 0 ? "; --full reads all page flags anyway" : "")
+            : fmt::format("the kernel counts {} of poisoned memory, but no frame of RAM is "
+                          "flagged: the count includes attempts that failed and memory that "
+                          "was removed",
+                          to_human_size(found->hardware_corrupted)));
     return kExitDone;
   }
   auto store = invocation.open_store(Store::Mode::kCreate);
@@ -70,8 +71,8 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
 Result<ExitStatus> run(Invocation& invocation) {
   const std::string source = invocation.arguments().front();
   if (source == "kernel") return collect_kernel(invocation);
-  return Error{ErrorCode::kUsage, fmt::format("there is no source '{}'; sources: kernel",
-                                              printable(source))};
+  return Error{ErrorCode::kUsage,
+               fmt::format("there is no source '{}'; sources: kernel", printable(source))};
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// poisonctl plan: what each backend would cover, what it refuses and what else would change. Nothing
-// is written.
+// poisonctl plan: what each backend would cover, what it refuses and what else would change.
+// Nothing is written.
 #include <fmt/format.h>
 
 #include "backends/table.h"
@@ -54,18 +54,16 @@ Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
 }
 
 Json plan_json(const BackendPlan& made) {
-  return {{"name", made.backend->name()},
-          {"available", made.availability.available},
-          {"reason", made.availability.reason},
-          {"covered", to_json(made.plan.covered)},
-          {"refused", to_json(made.plan.refused)},
-          {"side_effects", made.plan.side_effects},
+  return {{"name", made.backend->name()},          {"available", made.availability.available},
+          {"reason", made.availability.reason},    {"covered", to_json(made.plan.covered)},
+          {"refused", to_json(made.plan.refused)}, {"side_effects", made.plan.side_effects},
           {"artifact", made.plan.artifact}};
 }
 
 std::string plan_text(const BackendPlan& made) {
   std::string text = fmt::format("\n{}: ", made.backend->name());
-  if (!made.availability.available) return text + "not available: " + made.availability.reason + "\n";
+  if (!made.availability.available)
+    return text + "not available: " + made.availability.reason + "\n";
   const Plan& plan = made.plan;
   text += fmt::format("covers {} in {} ranges, refuses {}\n", to_human_size(plan.covered.bytes()),
                       plan.covered.ranges().size(), plan.refused.size());
@@ -82,7 +80,8 @@ std::string plan_text(const BackendPlan& made) {
   for (const Refusal& refusal : plan.refused) {
     text += fmt::format("  REFUSED  {}: {}\n", to_text(refusal.range), refusal.reason);
   }
-  for (const std::string& effect : plan.side_effects) text += fmt::format("  effect   {}\n", effect);
+  for (const std::string& effect : plan.side_effects)
+    text += fmt::format("  effect   {}\n", effect);
   return text;
 }
 

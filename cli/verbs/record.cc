@@ -11,13 +11,13 @@ namespace {
 namespace po = boost::program_options;
 
 void add_options(po::options_description& options) {
-  options.add_options()
-      ("kind", po::value<std::string>()->default_value("ue")->value_name("ue|ce"),
-       "ue: data was lost, the range must be retired; ce: corrected errors, watch it")
-      ("source", po::value<std::string>()->default_value("operator")->value_name("NAME"),
-       "who says so: a-z, 0-9, '.', '_', '-'")
-      ("note", po::value<std::string>()->default_value("")->value_name("TEXT"),
-       "kept with the event as its evidence");
+  options.add_options()(
+      "kind", po::value<std::string>()->default_value("ue")->value_name("ue|ce"),
+      "ue: data was lost, the range must be retired; ce: corrected errors, watch it")(
+      "source", po::value<std::string>()->default_value("operator")->value_name("NAME"),
+      "who says so: a-z, 0-9, '.', '_', '-'")(
+      "note", po::value<std::string>()->default_value("")->value_name("TEXT"),
+      "kept with the event as its evidence");
 }
 
 Result<EventKind> kind_of(const std::string& word) {
@@ -39,8 +39,8 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   const auto& note = invocation.option<std::string>("note");
   if (note.size() > Event::kEvidenceLimit) {
-    return Error{ErrorCode::kUsage, fmt::format("--note: {} bytes; at most {} are kept", note.size(),
-                                                Event::kEvidenceLimit)};
+    return Error{ErrorCode::kUsage, fmt::format("--note: {} bytes; at most {} are kept",
+                                                note.size(), Event::kEvidenceLimit)};
   }
   const auto ranges = invocation.ranges(invocation.arguments());
   if (!ranges) return ranges.error();

@@ -53,15 +53,17 @@ std::string event_text(const StoredEvent& stored) {
 
 std::string record_text(const Record& record, const Machine& machine) {
   const Retirement retirement = record.retirement_in(machine.boot_id);
-  std::string text = fmt::format("{}  ({}, frame {:#x}, record {})\n", to_text(record.range),
-                                 to_human_size(record.range.size()),
-                                 machine.page_shift.pfn_of(record.range.begin()).value(), record.id);
+  std::string text =
+      fmt::format("{}  ({}, frame {:#x}, record {})\n", to_text(record.range),
+                  to_human_size(record.range.size()),
+                  machine.page_shift.pfn_of(record.range.begin()).value(), record.id);
   text += fmt::format("  condition   {}{}\n", to_word(record.condition),
                       record.exact ? "" : " (one or more of its frames; not known which)");
-  text += fmt::format("  retirement  {}{}\n", to_word(retirement),
-                      retirement == Retirement::kUnknown && record.outcome_boot_id != machine.boot_id
-                          ? ": nobody has looked in this boot ('poisonctl verify' does)"
-                          : ": " + printable(record.outcome_how, 200));
+  text +=
+      fmt::format("  retirement  {}{}\n", to_word(retirement),
+                  retirement == Retirement::kUnknown && record.outcome_boot_id != machine.boot_id
+                      ? ": nobody has looked in this boot ('poisonctl verify' does)"
+                      : ": " + printable(record.outcome_how, 200));
   text += fmt::format("  events      {}, first {}, last {}\n", record.events,
                       to_rfc3339(record.first_seen), to_rfc3339(record.last_seen));
   return text;

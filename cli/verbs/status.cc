@@ -95,32 +95,32 @@ Result<ExitStatus> run(Invocation& invocation) {
   const std::uint64_t poisoned_now = corrupted->value_or(0);
   Output& output = invocation.output();
   if (output.json()) {
-    output.object({{"schema", "poisonctl/status-v1"},
-                   {"registry", invocation.registry_path()},
-                   {"registry_exists", store.ok()},
-                   {"generation", generation},
-                   {"page_size", (*machine)->page_shift.page_size()},
-                   {"kernel_release", (*machine)->kernel_release},
-                   {"boot_id", (*machine)->boot_id},
-                   {"ram_bytes", (*map)->system_ram().bytes()},
-                   {"left_out_bytes",
-                    (*map)->installed_ram().bytes() - (*map)->system_ram().bytes()},
-                   {"hardware_corrupted_bytes", poisoned_now},
-                   {"faulty", counts.faulty},
-                   {"suspect", counts.suspect},
-                   {"effective", counts.of(Retirement::kEffective)},
-                   {"pending", counts.of(Retirement::kPending)},
-                   {"failed", counts.of(Retirement::kFailed)},
-                   {"unknown", counts.of(Retirement::kUnknown)},
-                   {"retire_list_bytes", checked.accepted.bytes()},
-                   {"findings", checked.findings.size()}});
+    output.object(
+        {{"schema", "poisonctl/status-v1"},
+         {"registry", invocation.registry_path()},
+         {"registry_exists", store.ok()},
+         {"generation", generation},
+         {"page_size", (*machine)->page_shift.page_size()},
+         {"kernel_release", (*machine)->kernel_release},
+         {"boot_id", (*machine)->boot_id},
+         {"ram_bytes", (*map)->system_ram().bytes()},
+         {"left_out_bytes", (*map)->installed_ram().bytes() - (*map)->system_ram().bytes()},
+         {"hardware_corrupted_bytes", poisoned_now},
+         {"faulty", counts.faulty},
+         {"suspect", counts.suspect},
+         {"effective", counts.of(Retirement::kEffective)},
+         {"pending", counts.of(Retirement::kPending)},
+         {"failed", counts.of(Retirement::kFailed)},
+         {"unknown", counts.of(Retirement::kUnknown)},
+         {"retire_list_bytes", checked.accepted.bytes()},
+         {"findings", checked.findings.size()}});
     return kExitDone;
   }
   output.line(fmt::format("registry   {}{}", invocation.registry_path(),
                           store ? fmt::format(", generation {}", generation) : " (not made yet)"));
-  output.line(fmt::format("machine    Linux {}, {} pages, {}", printable((*machine)->kernel_release),
-                          to_human_size((*machine)->page_shift.page_size()),
-                          ram_text(*blocks, **map)));
+  output.line(
+      fmt::format("machine    Linux {}, {} pages, {}", printable((*machine)->kernel_release),
+                  to_human_size((*machine)->page_shift.page_size()), ram_text(*blocks, **map)));
   output.line("kernel     " + (*corrupted ? to_human_size(poisoned_now) + " counted as poisoned"
                                           : "built without CONFIG_MEMORY_FAILURE"));
   output.line(fmt::format("records    {} faulty, {} suspect; {} findings{}", counts.faulty,

@@ -29,7 +29,8 @@ Result<Verification> verify_given(Invocation& invocation, const std::vector<std:
 
 Result<ExitStatus> run(Invocation& invocation) {
   const auto words = invocation.arguments();
-  const auto verified = words.empty() ? verify_records(invocation) : verify_given(invocation, words);
+  const auto verified =
+      words.empty() ? verify_records(invocation) : verify_given(invocation, words);
   if (!verified) return verified.error();
   const auto& runs = verified->runs;
 
