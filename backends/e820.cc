@@ -82,13 +82,13 @@ Result<E820Limits> limits_of(const SysRoot& sysroot) {
                     .table_entries = used < table ? table - used : 0};
 }
 
-std::vector<std::string> side_effects_of(const RetireList& list) {
+std::vector<std::string> side_effects_of(const RangeSet& covered) {
   return {
       "the next kernel is not placed at random in physical memory: its decompressor and the EFI "
       "stub "
       "give up physical KASLR for any memmap=; virtual KASLR stays",
       "a memmap= option holds for one boot: every boot entry and every kexec needs it again",
-      fmt::format("{} fewer of RAM in the next kernel", to_human_size(list.frames.bytes())),
+      fmt::format("{} fewer of RAM in the next kernel", to_human_size(covered.bytes())),
   };
 }
 
@@ -156,7 +156,7 @@ Plan plan_e820(const RetireList& list, const E820Limits& limits) {
   std::vector<std::string> items;
   for (const ByteRange& range : plan.covered.ranges()) items.push_back(item_for(range));
   plan.artifact = fmt::format("{}{}\n", kOption, fmt::join(items, ","));
-  plan.side_effects = side_effects_of(list);
+  plan.side_effects = side_effects_of(plan.covered);
   return plan;
 }
 

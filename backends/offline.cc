@@ -37,7 +37,8 @@ Availability OfflineBackend::probe(const SysRoot& sysroot) const {
                        " is not 1: any attempt to retire a frame would panic the machine. Set "
                        "vm.memory_failure_recovery=1 first"};
   }
-  return {true, "the kernel takes frames out of use at run time; the result is read from page flags"};
+  return {true,
+          "the kernel takes frames out of use at run time; the result is read from page flags"};
 }
 
 Result<Plan> OfflineBackend::plan(const RetireList& list, const SysRoot& sysroot) const {
@@ -49,8 +50,9 @@ Result<Plan> OfflineBackend::plan(const RetireList& list, const SysRoot& sysroot
             .artifact = {}};
   const RangeSet absent = list.frames.minus(plan.covered);
   for (const ByteRange& range : absent.ranges()) {
-    plan.refused.push_back({range, "is not in the running kernel's memory map, so there is nothing to "
-                                   "take out of use"});
+    plan.refused.push_back({range,
+                            "is not in the running kernel's memory map, so there is nothing to "
+                            "take out of use"});
   }
   std::sort(plan.refused.begin(), plan.refused.end(),
             [](const auto& a, const auto& b) { return a.range < b.range; });

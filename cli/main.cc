@@ -190,6 +190,8 @@ int main(int argc, char** argv) {
   using namespace poisonctl;  // NOLINT(google-build-using-namespace): this is poisonctl
   // A reader that goes away (head) is told by the failing write, in finish().
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
+  // A file size limit is told by the failing write too, so that it can be undone.
+  static_cast<void>(std::signal(SIGXFSZ, SIG_IGN));
   try {
     const auto status = run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
     if (status) return *status;

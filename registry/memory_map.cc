@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "registry/text.h"
 
@@ -21,6 +22,13 @@ bool is_system_ram(std::string_view name) { return name.starts_with("System RAM"
 bool is_device_memory(std::string_view name) {
   return name.starts_with("Persistent Memory") || name.starts_with("Soft Reserved") ||
          name.starts_with("CXL Window") || name.starts_with("dax") || name.starts_with("namespace");
+}
+
+// What a command line or a device tree has taken out of RAM: "Unusable memory" on x86, and a no-map
+// reservation on arm64, which is a line of its own where other reservations lie inside System RAM
+// (arch/arm64/kernel/setup.c, reserve_memblock_reserved_regions).
+bool is_taken_out(const Resource& resource) {
+  return resource.name == "Unusable memory" || (resource.name == "reserved" && resource.depth == 0);
 }
 
 bool is_kernel_image(std::string_view name) {
@@ -128,14 +136,14 @@ Result<ByteRange> block_range(std::uint64_t number, std::uint64_t block_size,
 MemoryMap::MemoryMap(std::vector<Resource> resources, std::vector<FirmwareEntry> firmware)
     : resources_(std::move(resources)), firmware_(std::move(firmware)) {
   std::vector<ByteRange> ram;
-  std::vector<ByteRange> unusable;
+  std::vector<ByteRange> taken_out;
   std::vector<ByteRange> device;
   std::vector<ByteRange> reserved;
   std::vector<ByteRange> kernel;
   std::vector<ByteRange> firmware_ram;
   for (const Resource& resource : resources_) {
     if (is_system_ram(resource.name)) ram.push_back(resource.range);
-    if (resource.name == "Unusable memory") unusable.push_back(resource.range);
+    if (is_taken_out(resource)) taken_out.push_back(resource.range);
     if (is_device_memory(resource.name)) device.push_back(resource.range);
     if (is_firmware_reserved(resource)) reserved.push_back(resource.range);
     if (is_kernel_image(resource.name)) kernel.push_back(resource.range);
@@ -144,16 +152,16 @@ MemoryMap::MemoryMap(std::vector<Resource> resources, std::vector<FirmwareEntry>
   for (const FirmwareEntry& entry : firmware_) {
     if (entry.type == "System RAM") {
       firmware_ram.push_back(entry.range);
-    } else {
+    } else if (!is_device_memory(entry.type)) {
       reserved.push_back(entry.range);
     }
     end_ = std::max(end_, entry.range.end());
   }
-  // Without a firmware map there is no telling whether "Unusable memory" is a memmap= of ours or
-  // the firmware's word; to keep a frame on the list is the safe mistake.
-  const RangeSet taken_out = RangeSet::from_ranges(firmware_.empty() ? unusable : firmware_ram);
+  // Without a firmware map there is no telling whether such a range is our doing or the firmware's
+  // word; to keep a frame on the list is the safe mistake.
+  const RangeSet also_ram = RangeSet::from_ranges(firmware_.empty() ? taken_out : firmware_ram);
   system_ram_ = RangeSet::from_ranges(std::move(ram));
-  installed_ram_ = system_ram_.united_with(taken_out);
+  installed_ram_ = system_ram_.united_with(also_ram);
   device_memory_ = RangeSet::from_ranges(std::move(device)).minus(system_ram_);
   firmware_reserved_ = RangeSet::from_ranges(std::move(reserved)).minus(installed_ram_);
   kernel_image_ = RangeSet::from_ranges(std::move(kernel));
@@ -162,7 +170,8 @@ MemoryMap::MemoryMap(std::vector<Resource> resources, std::vector<FirmwareEntry>
 Result<std::vector<Resource>> parse_iomem(std::string_view text, const std::string& shown) {
   constexpr std::string_view kForm = "'FIRST-LAST : NAME' with hexadecimal addresses";
   std::vector<Resource> resources;
-  bool only_zeros = true;
+  bool zeros = false;
+  bool any = false;
   std::size_t line_number = 0;
   for (const std::string_view line : split_lines(text)) {
     ++line_number;
@@ -179,23 +188,24 @@ Result<std::vector<Resource>> parse_iomem(std::string_view text, const std::stri
         dash == std::string_view::npos ? std::nullopt : parse_unsigned(bounds.substr(dash + 1), 16);
     if (!first || !last) return bad_line(shown, line_number, line, kForm);
     if (*last < *first) return bad_line(shown, line_number, line, "a last address after the first");
-    if (*first == 0 && *last == 0) continue;  // no privilege, or a resource that is not set up
-    only_zeros = false;
+    if (*first == 0 && *last == 0) {  // no privilege, or a resource that is not set up
+      zeros = true;
+      continue;
+    }
+    any = true;
     if (clip(*first, *last) == Reach::kBeyond) continue;
     const std::string_view name = line.substr(separator + 3);
     resources.push_back({*ByteRange::from_last(PhysAddr(*first), PhysAddr(*last)),
                          static_cast<unsigned>(indent / 2), std::string(name)});
   }
-  if (line_number == 0) {
-    return Error{ErrorCode::kBadData, shown + ": empty; expected the list of physical resources"};
-  }
-  if (only_zeros) {
+  if (any) return resources;
+  if (zeros) {
     return Error{ErrorCode::kNoPrivilege,
                  shown +
                      ": shows only zeros; the kernel hides addresses from anyone without "
                      "CAP_SYS_ADMIN. Run as root (a captured tree: capture again as root)"};
   }
-  return resources;
+  return Error{ErrorCode::kBadData, shown + ": empty; expected the list of physical resources"};
 }
 
 Result<MemoryMap> load_memory_map(const SysRoot& sysroot) {
@@ -225,7 +235,7 @@ Result<std::vector<NodeRange>> load_nodes(const SysRoot& sysroot) {
 
   for (const std::string& name : *names) {
     const auto node = numbered(name, "node");
-    if (!node) continue;
+    if (!node || *node > std::numeric_limits<unsigned>::max()) continue;
     const std::string folder = fmt::format("{}/{}", kNodeDir, name);
     const auto links = sysroot.list(folder);
     if (!links) return links.error();

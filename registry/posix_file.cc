@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <system_error>
 
 namespace poisonctl {
@@ -26,13 +27,13 @@ UniqueFd create_temporary(int dir_fd, const std::string& base, std::string& name
   return {};
 }
 
-int finish_replacement(int dir_fd, int fd, const std::string& temporary, const std::string& target,
-                       std::string_view content, mode_t mode) {
+// Writes the new content and puts it in place of the old. 0 or the errno.
+int put_in_place(int dir_fd, int fd, const std::string& temporary, const std::string& target,
+                 std::string_view content, mode_t mode, unsigned rename_flags) {
   if (const int error = write_fully(fd, content); error != 0) return error;
   if (::fchmod(fd, mode) != 0 || ::fsync(fd) != 0) return errno;
-  if (::renameat(dir_fd, temporary.c_str(), dir_fd, target.c_str()) != 0) return errno;
-  // The rename itself must reach the disk too: fsync the folder (man 2 fsync).
-  return ::fsync(dir_fd) == 0 ? 0 : errno;
+  const int renamed = ::renameat2(dir_fd, temporary.c_str(), dir_fd, target.c_str(), rename_flags);
+  return renamed == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -57,8 +58,10 @@ int write_fully(int fd, std::string_view content) {
   return 0;
 }
 
-Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_view content,
-                             mode_t mode, const std::string& shown) {
+namespace {
+
+Result<void> put_file_at(int dir_fd, const std::string& path, std::string_view content, mode_t mode,
+                         const std::string& shown, unsigned rename_flags) {
   const auto cannot = [&](int error_number) {
     return Error{ErrorCode::kCannotWrite,
                  fmt::format("cannot write {}: {}; the file is as it was", shown,
@@ -75,12 +78,32 @@ Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_vi
   std::string temporary;
   const UniqueFd fd = create_temporary(folder_fd.get(), name, temporary);
   if (!fd.valid()) return cannot(errno);
-  const int error = finish_replacement(folder_fd.get(), fd.get(), temporary, name, content, mode);
+  const int error =
+      put_in_place(folder_fd.get(), fd.get(), temporary, name, content, mode, rename_flags);
   if (error != 0) {
-    ::unlinkat(folder_fd.get(), temporary.c_str(), 0);  // gone already when only the fsync failed
+    ::unlinkat(folder_fd.get(), temporary.c_str(), 0);
     return cannot(error);
   }
+  // The rename itself must reach the disk too: fsync the folder (man 2 fsync).
+  if (::fsync(folder_fd.get()) != 0) {
+    return Error{ErrorCode::kCannotWrite,
+                 fmt::format("{} was written, but may not survive a power cut: {}", shown,
+                             std::generic_category().message(errno)),
+                 errno};
+  }
   return {};
+}
+
+}  // namespace
+
+Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_view content,
+                             mode_t mode, const std::string& shown) {
+  return put_file_at(dir_fd, path, content, mode, shown, 0);
+}
+
+Result<void> make_file_at(int dir_fd, const std::string& path, std::string_view content,
+                          mode_t mode, const std::string& shown) {
+  return put_file_at(dir_fd, path, content, mode, shown, RENAME_NOREPLACE);
 }
 
 }  // namespace poisonctl

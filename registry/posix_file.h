@@ -52,4 +52,10 @@ int write_fully(int fd, std::string_view content);
 Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_view content,
                              mode_t mode, const std::string& shown);
 
+// Makes `path` with `content` where nothing is yet, so that nobody ever sees a part of it: neither
+// another process nor whoever comes after a crash. Errors: kCannotWrite, with errno EEXIST when it
+// is there already.
+Result<void> make_file_at(int dir_fd, const std::string& path, std::string_view content,
+                          mode_t mode, const std::string& shown);
+
 }  // namespace poisonctl

@@ -14,17 +14,18 @@ Error usage(std::string_view text, std::string_view why) {
 
 // What to say of a number that should have been hexadecimal.
 Error not_hex(std::string_view text, std::string_view number) {
+  const std::string shown = printable(number);
   if (const auto decimal = parse_unsigned(number, 10)) {
     return usage(text, fmt::format("'{}' has no 0x; addresses and frame numbers are hexadecimal: "
                                    "write 0x{} if that is what was meant, or {} for decimal {}",
-                                   number, number, to_hex(*decimal), number));
+                                   shown, shown, to_hex(*decimal), shown));
   }
   if (parse_unsigned(number, 16)) {
-    return usage(text, fmt::format("'{}' has no 0x; write 0x{}", number, number));
+    return usage(text, fmt::format("'{}' has no 0x; write 0x{}", shown, shown));
   }
   return usage(text, fmt::format("'{}' is not a hexadecimal number of at most 64 bits; expected "
                                  "0xADDR, 0xADDR+SIZE, 0xFIRST-0xLAST or pfn:0xN[+COUNT]",
-                                 printable(number)));
+                                 shown));
 }
 
 Error beyond(std::string_view text) {
@@ -39,7 +40,9 @@ Result<ByteRange> parse_frames(std::string_view text, std::string_view body, Pag
   if (!pfn) return not_hex(text, number);
   std::uint64_t count = 1;
   if (plus != std::string_view::npos) {
-    const auto given = parse_size(body.substr(plus + 1));
+    const std::string_view words = body.substr(plus + 1);
+    const auto hex = parse_prefixed_hex(words);
+    const auto given = hex ? hex : parse_unsigned(words, 10);
     if (!given) return usage(text, "the count after '+' is not a number");
     if (*given == 0) return usage(text, "a count of 0 names no frame");
     count = *given;
@@ -69,13 +72,10 @@ Result<ByteRange> parse_range(std::string_view text, PageShift shift) {
   if (!first) return not_hex(text, number);
 
   if (mark == std::string_view::npos) {
-    const auto range = ByteRange::from_size(PhysAddr(*first), shift.page_size());
-    if (!range) return beyond(text);
-    if (!shift.is_aligned(*first)) {
-      // One byte of the frame that was meant.
-      return aligned(text, *ByteRange::from_size(PhysAddr(*first), 1), shift);
-    }
-    return *range;
+    const auto first_byte = ByteRange::from_size(PhysAddr(*first), 1);
+    if (!first_byte) return beyond(text);
+    if (!shift.is_aligned(*first)) return aligned(text, *first_byte, shift);
+    return first_byte->widened_to(shift);
   }
 
   const std::string_view rest = text.substr(mark + 1);

@@ -54,22 +54,6 @@ Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
   return key;
 }
 
-// Only as a new file: an existing key is never overwritten.
-Result<void> write_new_key(const std::string& path, const std::string& pem) {
-  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                           S_IRUSR | S_IWUSR));
-  if (!fd.valid()) {
-    return os_error("cannot make the key " + path, errno, ErrorCode::kCannotWrite);
-  }
-  const int error = write_fully(fd.get(), pem);
-  if (error != 0 || ::fsync(fd.get()) != 0) {
-    const int reason = error != 0 ? error : errno;
-    ::unlink(path.c_str());
-    return os_error("cannot write the key " + path, reason, ErrorCode::kCannotWrite);
-  }
-  return {};
-}
-
 Result<std::string> read_key_file(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return os_error("key " + path, errno, ErrorCode::kIo);
@@ -118,7 +102,7 @@ Result<SigningKey> SigningKey::load_or_make(const std::string& path) {
   const auto pem = to_pem(made.get());
   if (!pem) return pem.error();
   // Another process may make one at the same moment; then theirs is the key.
-  auto written = write_new_key(path, *pem);
+  auto written = make_file_at(AT_FDCWD, path, *pem, S_IRUSR | S_IWUSR, "the key " + path);
   if (!written && written.error().os_error != EEXIST) return written.error();
   return load(path);
 }

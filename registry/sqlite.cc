@@ -33,6 +33,17 @@ Error last_error(sqlite3* db, const std::string& path, std::string_view doing) {
       return error(ErrorCode::kBadData,
                    fmt::format("the database is damaged ({}); it was left as it is",
                                printable(sqlite3_errmsg(db))));
+    case SQLITE_IOERR:
+      // SQLite calls only ENOSPC "full"; a quota and a file size limit end here.
+      if (sqlite3_extended_errcode(db) == SQLITE_IOERR_WRITE) {
+        return error(ErrorCode::kCannotWrite,
+                     "the write failed; the disk, a quota or a file size limit may be full, or the "
+                     "disk fails. Nothing was changed");
+      }
+      return error(ErrorCode::kIo, printable(sqlite3_errmsg(db), 200));
+    case SQLITE_ERROR:
+      // Our statements are right for our schema: a table or a column is missing.
+      return error(ErrorCode::kBadData, printable(sqlite3_errmsg(db), 200));
     case SQLITE_CANTOPEN:
       return error(ErrorCode::kIo, "cannot be opened; see that its folder exists and may be read");
     case SQLITE_PERM:
@@ -136,7 +147,9 @@ std::string_view Statement::text(int column) const {
 }
 
 Result<Database> Database::open(const std::string& path, OpenMode mode, int lock_wait_ms) {
-  const int access = mode == OpenMode::kWrite ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+  // A reader asks to write too, where it may (SQLite falls back by itself): only so can it undo
+  // what a writer that died left half done. query_only keeps it from writing anything else.
+  const int access = mode == OpenMode::kImmutable ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
   int flags = access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
   std::string name = path;
   if (mode == OpenMode::kImmutable) {
@@ -160,6 +173,9 @@ Result<Database> Database::open(const std::string& path, OpenMode mode, int lock
   sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   sqlite3_db_config(raw, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
   sqlite3_db_config(raw, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
+  if (mode == OpenMode::kRead) {
+    if (auto set = database.execute("PRAGMA query_only = ON;"); !set) return set.error();
+  }
   if (auto set = database.execute("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
                                   "PRAGMA temp_store = MEMORY;");
       !set) {

@@ -52,8 +52,8 @@ class Statement {
 };
 
 enum class OpenMode {
-  kRead,       // SQLITE_OPEN_READONLY
-  kWrite,      // SQLITE_OPEN_READWRITE
+  kRead,  // nothing is written but the undoing of what a writer that died left half done
+  kWrite,
   kImmutable,  // read-only, without any lock: for a private copy or read-only media
 };
 

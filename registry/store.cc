@@ -118,8 +118,12 @@ Result<void> create_file(const std::string& path) {
 // SQLite answers one code for "not there", "not allowed" and "a folder"; ask the kernel first.
 Result<void> look_at_file(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
+  if (::lstat(path.c_str(), &status) != 0) {
     return os_error("registry " + path, errno, ErrorCode::kIo);
+  }
+  if (S_ISLNK(status.st_mode)) {
+    return Error{ErrorCode::kBadData,
+                 path + ": is a symbolic link, which could lead anywhere; name the file itself"};
   }
   if (!S_ISREG(status.st_mode)) {
     return Error{ErrorCode::kBadData, path + ": is not a regular file; expected a registry"};
@@ -240,15 +244,39 @@ Result<void> fill_after_upgrade(const Database& db) {
   return deriver->flush();
 }
 
+Result<Database> open_database(const std::string& path, Store::Mode mode) {
+  auto db = Database::open(
+      path, mode == Store::Mode::kRead ? sqlite::OpenMode::kRead : sqlite::OpenMode::kWrite,
+      Store::kLockWaitMs);
+  if (!db) return db.error();
+  // A rollback journal, not WAL: the registry is then one file that can be copied, moved and read
+  // from read-only media. EXTRA also syncs the folder after the journal is deleted, which is the
+  // moment of commit (packaging/doc/decisions/0001).
+  if (auto set = db->execute("PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON;"); !set) {
+    return set.error();
+  }
+  return db;
+}
+
+// Called with the write lock held: a copy made before it could be of a registry that another
+// process has upgraded meanwhile. By a connection of its own, as SQLite copies from none that is
+// writing.
+Result<void> keep_copy(const std::string& path, std::int64_t version) {
+  const std::string copy = fmt::format("{}.schema-{}", path, version);
+  if (auto made = create_file(copy); !made) return made;
+  const auto reader = open_database(path, Store::Mode::kRead);
+  if (!reader) return reader.error();
+  return reader->copy_to(copy);
+}
+
 Result<void> upgrade(const Database& db, std::int64_t from) {
-  const std::string copy = fmt::format("{}.schema-{}", db.path(), from);
-  if (auto copied = db.copy_to(copy); !copied) return copied;
   auto transaction = Transaction::begin(db);
   if (!transaction) return transaction.error();
   // Another process may have been faster between the look and the lock.
   const auto now = read_schema_state(db);
   if (!now) return now.error();
   if (now->version != from) return {};
+  if (auto kept = keep_copy(db.path(), from); !kept) return kept;
   if (auto done = upgrade_schema_from_1(db); !done) return done;
   if (auto filled = fill_after_upgrade(db); !filled) return filled;
   return transaction->commit();
@@ -289,34 +317,6 @@ Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
 
-namespace {
-
-Result<Database> open_database(const std::string& path, Store::Mode mode) {
-  auto db = Database::open(
-      path, mode == Store::Mode::kRead ? sqlite::OpenMode::kRead : sqlite::OpenMode::kWrite,
-      Store::kLockWaitMs);
-  if (!db) return db.error();
-  // A rollback journal, not WAL: the registry is then one file that can be copied, moved and read
-  // from read-only media. EXTRA also syncs the folder after the journal is deleted, which is the
-  // moment of commit (packaging/doc/decisions/0001).
-  if (auto set = db->execute("PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON;"); !set) {
-    return set.error();
-  }
-  return db;
-}
-
-// After a crash in the middle of a commit the journal must be played back before anyone can read,
-// and that writes. Does so when this user may.
-Result<void> play_back_journal(const std::string& path) {
-  const auto db = open_database(path, Store::Mode::kWrite);
-  if (!db) return db.error();
-  const auto read = db->scalar("SELECT count(*) FROM sqlite_schema");
-  if (!read) return read.error();
-  return {};
-}
-
-}  // namespace
-
 Result<Store> Store::open(const std::string& path, Mode mode) {
   if (mode == Mode::kCreate) {
     if (auto made = create_file(path); !made) return made.error();
@@ -324,14 +324,7 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   if (auto looked = look_at_file(path); !looked) return looked.error();
   auto db = open_database(path, mode);
   if (!db) return db.error();
-  auto ready = bring_to_newest_schema(*db, mode);
-  if (!ready && mode == Mode::kRead && ready.error().code == ErrorCode::kCannotWrite) {
-    if (auto played = play_back_journal(path); !played) return played.error();
-    db = open_database(path, mode);
-    if (!db) return db.error();
-    ready = bring_to_newest_schema(*db, mode);
-  }
-  if (!ready) return ready.error();
+  if (auto ready = bring_to_newest_schema(*db, mode); !ready) return ready.error();
   return Store(std::make_unique<Connection>(Connection{*std::move(db)}));
 }
 

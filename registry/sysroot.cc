@@ -107,7 +107,10 @@ class FolderRoot final : public SysRoot {
     const auto slash = path.rfind('/');
     const std::string_view folder = slash == std::string_view::npos ? "." : path.substr(0, slash);
     auto folder_fd = make_folders(folder);
-    if (!folder_fd) return folder_fd.error();
+    if (!folder_fd) {
+      return Error{ErrorCode::kCannotWrite, "cannot write " + folder_fd.error().message,
+                   folder_fd.error().os_error};
+    }
     return replace_file_at(folder_fd->get(), std::string(path.substr(slash + 1)), content, mode,
                            shown(path));
   }
@@ -122,11 +125,20 @@ class FolderRoot final : public SysRoot {
       return fd;
     }
     open_how how{};
-    how.flags = static_cast<decltype(how.flags)>(flags | O_CLOEXEC);
+    // A tree that somebody donated may hold anything: a FIFO must not block, a device not be
+    // opened.
+    how.flags = static_cast<decltype(how.flags)>(flags | O_CLOEXEC | O_NONBLOCK);
     how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
     UniqueFd fd(
         static_cast<int>(::syscall(SYS_openat2, root_fd_.get(), name.c_str(), &how, sizeof how)));
     if (!fd.valid()) return os_error(shown(path), errno, ErrorCode::kIo);
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return os_error(shown(path), errno, ErrorCode::kIo);
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
+      return Error{
+          ErrorCode::kBadData,
+          shown(path) + ": is neither a file nor a folder; a captured tree has only those"};
+    }
     return fd;
   }
 

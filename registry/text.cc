@@ -11,9 +11,9 @@ namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n";
 
-// Length of the well-formed UTF-8 sequence at the start of `text`, or 0 (Unicode 15, table 3-7,
-// without the C1 controls and without U+2028 to U+202E and U+2066 to U+2069, which can reorder or
-// break a line of a terminal).
+// Length of the well-formed UTF-8 sequence at the start of `text` (Unicode 15, table 3-7), or 0.
+// Also 0 for what has no width, or can reorder or break a line of a terminal: the C1 controls,
+// U+061C, U+200B to U+200F, U+2028 to U+202E, U+2066 to U+2069.
 std::size_t shown_utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto continues = [&](std::size_t i) {
@@ -22,13 +22,16 @@ std::size_t shown_utf8_length(std::string_view text) {
   const unsigned char lead = byte(0);
   if (lead >= 0x20 && lead < 0x7F) return 1;
   if (lead >= 0xC2 && lead <= 0xDF && continues(1)) {
-    return lead == 0xC2 && byte(1) < 0xA0 ? 0 : 2;
+    const bool control = lead == 0xC2 && byte(1) < 0xA0;
+    const bool arabic_letter_mark = lead == 0xD8 && byte(1) == 0x9C;  // U+061C reorders
+    return control || arabic_letter_mark ? 0 : 2;
   }
   if (lead >= 0xE0 && lead <= 0xEF && continues(1) && continues(2)) {
     const std::uint32_t code =
         ((lead & 0x0FU) << 12U) | ((byte(1) & 0x3FU) << 6U) | (byte(2) & 0x3FU);
     const bool valid = code >= 0x800 && (code < 0xD800 || code > 0xDFFF);
-    const bool reorders = (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+    const bool reorders = (code >= 0x200B && code <= 0x200F) ||
+                          (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
     return valid && !reorders ? 3 : 0;
   }
   if (lead >= 0xF0 && lead <= 0xF4 && continues(1) && continues(2) && continues(3)) {
@@ -125,8 +128,13 @@ std::string to_human_size(std::uint64_t bytes) {
   while (unit + 1 < kUnits.size() && bytes >> (10 * (unit + 1)) != 0) ++unit;
   const std::uint64_t one = std::uint64_t{1} << (10 * unit);
   if (bytes % one == 0) return fmt::format("{} {}", bytes / one, kUnits[unit]);
-  return fmt::format("{:.1f} {}", static_cast<double>(bytes) / static_cast<double>(one),
-                     kUnits[unit]);
+  // Rounded, 1023.95 and more of a unit is 1.0 of the next.
+  double shown = static_cast<double>(bytes) / static_cast<double>(one);
+  if (shown >= 1023.95 && unit + 1 < kUnits.size()) {
+    shown /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.1f} {}", shown, kUnits.at(unit));
 }
 
 std::string printable(std::string_view text, std::size_t limit) {

@@ -125,7 +125,8 @@ Result<void> make_empty_folder(const std::string& folder) {
     return os_error("cannot make " + folder, errno, ErrorCode::kCannotWrite);
   }
   std::error_code error;
-  const bool empty = std::filesystem::is_empty(folder, error);
+  const bool empty =
+      std::filesystem::is_directory(folder, error) && std::filesystem::is_empty(folder, error);
   if (error || !empty) {
     return Error{ErrorCode::kCannotWrite,
                  fmt::format("{}: exists and is not an empty folder; name a new one", folder)};
@@ -156,6 +157,13 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   const auto release = (*source)->read("proc/sys/kernel/osrelease");
   if (release) paths.push_back(fmt::format("boot/config-{}", trim(*release)));
+
+  // Write-only: that it is there is all that can be known.
+  constexpr std::string_view kOffline = "sys/devices/system/memory/hard_offline_page";
+  const auto memory = (*source)->list("sys/devices/system/memory");
+  if (memory && std::binary_search(memory->begin(), memory->end(), "hard_offline_page")) {
+    if (auto made = (*target)->replace_file(kOffline, "", 0644); !made) return made.error();
+  }
 
   Output& output = invocation.output();
   for (const std::string& path : paths) {

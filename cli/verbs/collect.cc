@@ -22,11 +22,10 @@ namespace po = boost::program_options;
 constexpr std::string_view kRasdaemonDatabase = "/var/lib/rasdaemon/ras-mc_event.db";
 
 void add_options(po::options_description& options) {
-  options.add_options()
-      ("full", "kernel: read the flags of all memory even when the kernel counts no poison")
-      ("threads", po::value<unsigned>()->default_value(0)->value_name("N"),
-       "kernel: read with N threads; 0 is one a core")
-      ("list", "list the sources");
+  options.add_options()(
+      "full", "kernel: read the flags of all memory even when the kernel counts no poison")(
+      "threads", po::value<unsigned>()->default_value(0)->value_name("N"),
+      "kernel: read with N threads; 0 is one a core")("list", "list the sources");
 }
 
 Result<ExitStatus> list_sources(Output& output) {
@@ -37,7 +36,8 @@ Result<ExitStatus> list_sources(Output& output) {
        {.text = fmt::format("rasdaemon's database, {} unless named", kRasdaemonDatabase)}}};
   for (const StreamSource& source : stream_sources()) {
     std::string what(source.summary);
-    if (!source.default_path.empty()) what += fmt::format(", /{} unless named", source.default_path);
+    if (!source.default_path.empty())
+      what += fmt::format(", /{} unless named", source.default_path);
     rows.push_back({{.text = std::string(source.name)}, {.text = std::move(what)}});
   }
   output.table({"SOURCE", "READS"}, rows);
@@ -68,17 +68,17 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
   Output& output = invocation.output();
   output.detail(fmt::format("read the page flags of {}", to_human_size(found->scanned)));
   if (found->events.empty()) {
-    output.note(found->hardware_corrupted == 0
-                    ? fmt::format("the kernel counts no poisoned memory{}",
-                                  found->scanned == 0 ? "; --full reads all page flags anyway" : "")
-                    : fmt::format("the kernel counts {} of poisoned memory, but no frame of RAM is "
-                                  "flagged: the count includes attempts that failed and memory that "
-                                  "was removed",
-                                  to_human_size(found->hardware_corrupted)));
+    output.note(
+        found->hardware_corrupted == 0
+            ? fmt::format("the kernel counts no poisoned memory{}",
+                          found->scanned == 0 ? "; --full reads all page flags anyway" : "")
+            : fmt::format("the kernel counts {} of poisoned memory, but no frame of RAM is "
+                          "flagged: the count includes attempts that failed and memory that "
+                          "was removed",
+                          to_human_size(found->hardware_corrupted)));
     return kExitDone;
   }
-  const auto summary =
-      store_events(invocation, Store::Mode::kCreate, *provenance, found->events);
+  const auto summary = store_events(invocation, Store::Mode::kCreate, *provenance, found->events);
   if (!summary) return summary.error();
   // The flag is the cause, not yet the outcome: the kernel also flags frames that it goes on using.
   const auto verified = verify_records(invocation);
@@ -172,7 +172,8 @@ Result<ExitStatus> run(Invocation& invocation) {
   const auto words = invocation.arguments();
   if (invocation.has("list")) return list_sources(invocation.output());
   if (words.empty()) {
-    return Error{ErrorCode::kUsage, "collect: name a source; 'poisonctl collect --list' lists them"};
+    return Error{ErrorCode::kUsage,
+                 "collect: name a source; 'poisonctl collect --list' lists them"};
   }
   const std::string& name = words.front();
   const auto file = words.size() == 2 ? std::optional(words.at(1)) : std::nullopt;

@@ -1,0 +1,67 @@
+#!/usr/bin/env bats
+# poisonctl collect kernel: each flagged frame of RAM is recorded once a boot, with its outcome.
+
+load helpers
+
+@test "collect records what the kernel has flagged, and what became of it" {
+  ends 0 p collect kernel
+  same "$output" ""
+  says "$stderr" "4 poisoned in page flags: 4 recorded in $REGISTRY, 0 known from this boot"
+  ends 0 p --json list
+  same "$(json "[(hex(r['address']), r['exact'], r['retirement']) for r in it['records']]")" \
+    "[('0x800000', False, 'effective'), ('0x2800000', True, 'effective'), ('0x3000000', True, 'effective'), ('0x3001000', True, 'failed')]"
+}
+
+@test "collect again in the same boot changes nothing, in another boot it is news" {
+  p -q collect kernel
+  cp "$REGISTRY" "$REGISTRY.before"
+  ends 0 p collect kernel
+  says "$stderr" "0 recorded" "4 known from this boot"
+  cmp <(sqlite3 "$REGISTRY" .dump) <(sqlite3 "$REGISTRY.before" .dump)
+  echo 22222222-2222-3333-4444-555555555555 > "$MACHINE/proc/sys/kernel/random/boot_id"
+  ends 0 p collect kernel
+  says "$stderr" "4 recorded" "0 known from this boot"
+}
+
+@test "collect without poison makes no registry; --full looks all the same" {
+  sed -i 's/^HardwareCorrupted:.*/HardwareCorrupted: 0 kB/' "$MACHINE/proc/meminfo"
+  ends 0 p collect kernel
+  says "$stderr" "counts no poisoned memory; --full reads all page flags anyway"
+  [ ! -e "$REGISTRY" ]
+  ends 0 p collect kernel --full
+  says "$stderr" "4 recorded"
+}
+
+@test "collect says when the count and the flags differ" {
+  printf '%08x-%08x : System RAM\n' 0x1000 0x7fffff > "$MACHINE/proc/iomem"
+  ends 0 p collect kernel
+  says "$stderr" "counts 20 KiB of poisoned memory, but no frame of RAM is flagged"
+  [ ! -e "$REGISTRY" ]
+}
+
+@test "the number of threads changes nothing but the speed" {
+  local threads
+  for threads in 0 1 2 256; do
+    rm -f "$REGISTRY"
+    ends 0 p collect kernel --threads "$threads"
+    says "$stderr" "4 recorded"
+  done
+  ends 64 p collect kernel --threads 257
+  ends 64 p collect kernel --threads x
+}
+
+@test "collect -v says how much was read" {
+  ends 0 p -v collect kernel
+  says "$stderr" "read the page flags of"
+}
+
+@test "collect fails without what it needs" {
+  ends 64 p collect edac
+  says "$stderr" "there is no source 'edac'; sources: kernel"
+  sed -i '/HardwareCorrupted/d' "$MACHINE/proc/meminfo"
+  ends 69 p collect kernel
+  says "$stderr" CONFIG_MEMORY_FAILURE
+  rm "$MACHINE/proc/meminfo"
+  ends 66 p collect kernel
+  [ ! -e "$REGISTRY" ]
+}

@@ -1,0 +1,458 @@
+"""The kernels (and the kexec program) the guests boot: where they come from, where they are kept.
+
+Everything is a Debian package, fetched with apt into a cache folder outside the checkout:
+
+    CACHE/NAME/VERSION/entry.json     what is in the entry; written last
+    CACHE/NAME/VERSION/vmlinuz, config, modules/*.ko      (a kernel)
+    CACHE/NAME/VERSION/kexec, lib/*.so*                   (kexec-tools)
+    CACHE/NAME/current -> VERSION     the version the tests use
+
+An entry is put together in a staging folder and renamed into place, so a folder that has a version
+for its name is complete. Once `current` exists nothing goes to the network any more: tests stay on
+the same kernel until somebody asks for a newer one (`fetch-kernels.py --refresh`).
+
+apt runs with a configuration of its own (sources, lists, cache), never the system's, and needs no
+root. The mirror is the one that the system's own configuration names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+FETCH_ATTEMPTS = 4
+FETCH_TIMEOUT_SECONDS = 300
+
+# Names under which a Debian archive (not some vendor's repository) appears in sources.list.
+DEBIAN_SUITES = frozenset(
+    "oldoldstable oldstable stable testing unstable bookworm trixie forky duke sid".split()
+)
+
+
+class MissingPrerequisite(Exception):
+    """Something that must be installed, built or fetched before a test can run is not there."""
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """A package to fetch: from which suites, and which of its dependencies belong to it."""
+
+    suites: tuple[str, ...]
+    package: str
+    follow: str  # regular expression: dependencies with such a name are fetched too
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """A kernel that scenarios can name with --kernel."""
+
+    source: PackageSource
+    modules: tuple[str, ...]  # what guests load; dependencies are added, built-in ones are fine
+    arch: str = "x86_64"
+
+
+BOOKWORM = ("bookworm", "bookworm-updates", "bookworm-security")
+# Older suites have all of a kernel in linux-image-VERSION; newer ones split it up.
+KERNEL_PARTS = r"^linux-(image|binary|modules|base)-\d"
+
+KERNELS = {
+    # Not the cloud flavour: Debian 12's is built without MEMORY_FAILURE and X86_MCE, so it neither
+    # takes a machine check nor retires a frame.
+    "debian12": KernelSpec(
+        PackageSource(BOOKWORM, "linux-image-amd64", KERNEL_PARTS),
+        # crc32c_generic: ext4 asks the crypto API for it by alias, so no dependency names it.
+        modules=("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "hwpoison-inject"),
+    ),
+    "newest": KernelSpec(
+        PackageSource(("sid",), "linux-image-cloud-amd64", KERNEL_PARTS),
+        modules=("virtio_pci", "virtio_blk", "ext4", "hwpoison-inject"),
+    ),
+}
+
+# Debian links kexec with Xen's control library, which nothing else on a test machine has.
+KEXEC_TOOLS = PackageSource(BOOKWORM, "kexec-tools", r"^libxen")
+
+# Without these no scenario can work; looked at when a kernel is fetched, so that the message names
+# the kernel and not the symptom.
+NEEDED_CONFIG = (
+    "MEMORY_FAILURE X86_MCE KEXEC_FILE PROC_PAGE_MONITOR DEVTMPFS BLK_DEV_INITRD "
+    "SERIAL_8250_CONSOLE FIRMWARE_MEMMAP"
+).split()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    name: str
+    version: str  # of the package
+    release: str  # uname -r
+    arch: str
+    vmlinuz: Path
+    config: Path
+    modules: tuple[Path, ...]  # in the order in which they have to be loaded
+
+
+@dataclass(frozen=True)
+class KexecTools:
+    version: str
+    program: Path
+    library_path: Path
+
+
+def default_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "poisonctl-tests"
+
+
+def find_kernel(cache: Path, name: str) -> Kernel:
+    """The cached kernel called `name`; raises MissingPrerequisite if it has not been fetched."""
+    folder, entry = _current_entry(cache, name)
+    return Kernel(
+        name=name,
+        version=entry["version"],
+        release=entry["release"],
+        arch=entry["arch"],
+        vmlinuz=folder / "vmlinuz",
+        config=folder / "config",
+        modules=tuple(folder / "modules" / module for module in entry["modules"]),
+    )
+
+
+def find_kexec_tools(cache: Path) -> KexecTools:
+    folder, entry = _current_entry(cache, "kexec-tools")
+    return KexecTools(entry["version"], folder / "kexec", folder / "lib")
+
+
+def fetch(cache: Path, name: str, refresh: bool = False) -> str:
+    """Makes sure that `name` is in the cache; returns one line that says what is there now."""
+    if not refresh:
+        with contextlib.suppress(MissingPrerequisite):
+            return _describe(cache, name)
+    if name not in KERNELS and name != "kexec-tools":
+        known = ", ".join([*KERNELS, "kexec-tools"])
+        raise MissingPrerequisite(f"nothing is known about '{name}'; known are: {known}")
+    cache.mkdir(parents=True, exist_ok=True)
+    with _only_one_fetcher(cache):
+        if not refresh:  # somebody else may have fetched it while we waited
+            with contextlib.suppress(MissingPrerequisite):
+                return _describe(cache, name)
+        for left_over in cache.glob(".staging-*"):  # of a fetch that was killed
+            shutil.rmtree(left_over)
+        with tempfile.TemporaryDirectory(prefix=".staging-", dir=cache) as staging:
+            _fetch_into_cache(cache, name, Path(staging))
+    return _describe(cache, name)
+
+
+# ---- the cache ----
+
+
+def _wanted(name: str) -> dict:
+    """What the entry must have been made from; an entry made from an older wish is no use."""
+    if name in KERNELS:
+        spec = KERNELS[name]
+        return {"package": spec.source.package, "modules": list(spec.modules)}
+    return {"package": KEXEC_TOOLS.package}
+
+
+def _current_entry(cache: Path, name: str) -> tuple[Path, dict]:
+    folder = cache / name / "current"
+    manifest = folder / "entry.json"
+    remedy = f"run tests/qemu/fetch-kernels.py --cache '{cache}'"
+    try:
+        entry = json.loads(manifest.read_text())
+    except FileNotFoundError:
+        raise MissingPrerequisite(
+            f"{manifest} is not there: {name} is not fetched; {remedy}"
+        ) from None
+    except ValueError as error:
+        raise MissingPrerequisite(
+            f"{manifest}: expected a JSON object: {error}; remove {folder.parent} and {remedy}"
+        ) from None
+    if entry.get("wanted") != _wanted(name):
+        raise MissingPrerequisite(
+            f"{manifest} was made for {entry.get('wanted')}, but {_wanted(name)} is needed; "
+            f"{remedy}"
+        )
+    return folder.resolve(), entry
+
+
+def _describe(cache: Path, name: str) -> str:
+    folder, entry = _current_entry(cache, name)
+    what = f", kernel {entry['release']}" if "release" in entry else ""
+    return f"{name}: {entry['package']} {entry['version']}{what} in {folder}"
+
+
+@contextlib.contextmanager
+def _only_one_fetcher(cache: Path) -> Iterator[None]:
+    with open(cache / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _publish(cache: Path, name: str, version: str, built: Path, staging: Path) -> None:
+    """Renames a complete entry into place and makes it the current one."""
+    target = cache / name / version
+    target.parent.mkdir(exist_ok=True)
+    if target.exists():  # made for an older wish; moved away whole, so that no half of it is seen
+        target.rename(staging / "replaced")
+    built.rename(target)
+    link = cache / name / f".current-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(version)
+    link.replace(cache / name / "current")
+
+
+def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
+    source = KERNELS[name].source if name in KERNELS else KEXEC_TOOLS
+    apt = _PrivateApt(cache / ".apt" / name, source.suites)
+    apt.update()
+    packages = apt.with_dependencies(source)
+    version = apt.version(source.package)
+    with contextlib.suppress(MissingPrerequisite):
+        folder, entry = _current_entry(cache, name)
+        if entry["version"] == version:  # --refresh, and nothing newer is there
+            return
+    tree = staging / "tree"
+    for archive in apt.download(packages, staging):
+        _run(["dpkg-deb", "-x", str(archive), str(tree)])
+        archive.unlink()
+    entry = {"package": source.package, "version": version, "wanted": _wanted(name)}
+    built = staging / "entry"
+    built.mkdir()
+    if name in KERNELS:
+        entry |= _collect_kernel(KERNELS[name], tree, built, packages)
+    else:
+        _collect_kexec(tree, built, packages)
+    (built / "entry.json").write_text(json.dumps(entry, indent=2) + "\n")
+    _publish(cache, name, version.replace(":", "%3a"), built, staging)
+
+
+def _collect_kernel(spec: KernelSpec, tree: Path, built: Path, packages: list[str]) -> dict:
+    """Takes vmlinuz, config and the modules out of unpacked packages of any suite's layout."""
+    release_folder = _only(list(tree.glob("lib/modules/*")) + list(tree.glob("usr/lib/modules/*")),
+                           "lib/modules/RELEASE", packages)
+    release = release_folder.name
+    vmlinuz = _only([p for p in (tree / f"boot/vmlinuz-{release}", release_folder / "vmlinuz")
+                     if p.is_file()], "vmlinuz", packages)
+    config = _only([p for p in (tree / f"boot/config-{release}", release_folder / "config")
+                    if p.is_file()], "config", packages)
+    options = set(config.read_text().split("\n"))
+    lacking = [option for option in NEEDED_CONFIG if f"CONFIG_{option}=y" not in options]
+    if lacking:
+        raise MissingPrerequisite(
+            f"kernel {release} ({spec.source.package}) is built without {' '.join(lacking)}, which "
+            "the scenarios need; choose another flavour in KERNELS (tests/qemu/kernels.py)"
+        )
+    shutil.copyfile(vmlinuz, built / "vmlinuz")
+    shutil.copyfile(config, built / "config")
+    (built / "modules").mkdir()
+    modules = _ModuleTree(release_folder)
+    names = []
+    for name in modules.in_load_order(spec.modules):
+        (built / "modules" / f"{name}.ko").write_bytes(modules.contents(name))
+        names.append(f"{name}.ko")
+    return {"release": release, "arch": spec.arch, "modules": names}
+
+
+def _collect_kexec(tree: Path, built: Path, packages: list[str]) -> None:
+    found = [p for p in (tree / "sbin/kexec", tree / "usr/sbin/kexec") if p.is_file()]
+    shutil.copy(_only(found, "sbin/kexec", packages), built / "kexec")
+    (built / "lib").mkdir()
+    for library in tree.rglob("lib*.so*"):
+        if library.is_symlink():  # the name programs ask for; copied with the contents behind it
+            shutil.copy(library, built / "lib" / library.name)
+
+
+def _only(found: list[Path], what: str, packages: list[str]) -> Path:
+    if len(found) != 1:
+        raise MissingPrerequisite(
+            f"expected exactly one {what} in the packages {' '.join(packages)}, found "
+            f"{len(found)}; the layout of the packages has changed: see tests/qemu/kernels.py"
+        )
+    return found[0]
+
+
+class _ModuleTree:
+    """The modules of one unpacked kernel. Their own `depends=` is used: a package that was only
+    unpacked has no modules.dep."""
+
+    def __init__(self, folder: Path):
+        self._release = folder.name
+        self._files = {}
+        for path in folder.rglob("*.ko*"):
+            self._files[self._key(path.name.split(".ko")[0])] = path
+        builtin = (folder / "modules.builtin").read_text().split()
+        self._builtin = {self._key(Path(line).name.split(".ko")[0]) for line in builtin}
+
+    @staticmethod
+    def _key(name: str) -> str:
+        return name.replace("-", "_")
+
+    def contents(self, name: str) -> bytes:
+        path = self._files[self._key(name)]
+        data = path.read_bytes()
+        if path.suffix == ".xz":
+            return lzma.decompress(data)
+        if path.suffix == ".ko":
+            return data
+        raise MissingPrerequisite(f"{path.name}: expected a module as .ko or .ko.xz")
+
+    def in_load_order(self, names: tuple[str, ...]) -> list[str]:
+        order: list[str] = []
+        for name in names:
+            self._add(self._key(name), order)
+        return order
+
+    def _add(self, name: str, order: list[str]) -> None:
+        if name in order or name in self._builtin:
+            return
+        if name not in self._files:
+            raise MissingPrerequisite(
+                f"kernel {self._release} has no module {name}, neither as a file nor built in; "
+                "correct the list in KERNELS (tests/qemu/kernels.py)"
+            )
+        match = re.search(rb"\0depends=([^\0]*)\0", self.contents(name))
+        for dependency in match.group(1).decode().split(",") if match else []:
+            if dependency:
+                self._add(self._key(dependency), order)
+        order.append(name)
+
+
+# ---- apt ----
+
+
+class _PrivateApt:
+    """apt on other suites, in its own folder: nothing of the system's configuration changes."""
+
+    def __init__(self, folder: Path, suites: tuple[str, ...]):
+        if not ARCHIVE_KEYRING.is_file():
+            raise MissingPrerequisite(
+                f"{ARCHIVE_KEYRING} is not there; install debian-archive-keyring"
+            )
+        for sub in ("lists/partial", "cache/archives/partial"):
+            (folder / sub).mkdir(parents=True, exist_ok=True)
+        sources = folder / "sources.list"
+        sources.write_text("".join(
+            f"deb [signed-by={ARCHIVE_KEYRING}] {uri} {suite} main\n"
+            for suite, uri in _archive_addresses(suites)
+        ))
+        options = {
+            "Dir::Etc::SourceList": sources,
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "Dir::State": folder,
+            "Dir::State::Lists": folder / "lists",
+            "Dir::State::Status": "/dev/null",
+            "Dir::Cache": folder / "cache",
+            "Dir::Cache::pkgcache": "pkgcache.bin",  # off on some systems: slow with many calls
+            "Dir::Cache::srcpkgcache": "srcpkgcache.bin",
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            "APT::Update::Error-Mode": "any",  # or a failed download of a list counts as success
+            "APT::Sandbox::User": "root",  # the cache may be where the user _apt cannot write
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+        }
+        self._options = [f"-o{key}={value}" for key, value in options.items()]
+
+    def update(self) -> None:
+        _run_with_retries(["apt-get", *self._options, "-q", "update"])
+
+    def download(self, packages: list[str], folder: Path) -> list[Path]:
+        _run_with_retries(["apt-get", *self._options, "-q", "download", *packages], cwd=folder)
+        return sorted(folder.glob("*.deb"))
+
+    def version(self, package: str) -> str:
+        return self._field(package, "Version")
+
+    def with_dependencies(self, source: PackageSource) -> list[str]:
+        """The package and, recursively, those of its dependencies that match source.follow."""
+        found = [source.package]
+        for package in found:  # grows while we go
+            for field in ("Depends", "Pre-Depends"):
+                for clause in self._field(package, field).split(","):
+                    name = clause.split("|")[0].split("(")[0].split(":")[0].strip()
+                    if re.match(source.follow, name) and name not in found:
+                        found.append(name)
+        return found
+
+    def _field(self, package: str, field: str) -> str:
+        shown = _run(["apt-cache", *self._options, "--no-all-versions", "show", package])
+        match = re.search(rf"^{field}: (.*)$", shown, re.MULTILINE)
+        return match.group(1) if match else ""
+
+
+def _archive_addresses(suites: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(suite, address) for each suite, with the addresses that this system itself uses."""
+    listing = _run(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)",
+                    "Created-By: Packages"])
+    main, security = "", ""
+    for line in listing.splitlines():
+        release, _, uri = line.partition(" ")
+        base, _, part = release.partition("-")
+        if base in DEBIAN_SUITES and part == "":
+            main = main or uri
+        elif base in DEBIAN_SUITES and part == "security":
+            security = security or uri
+    if not main:
+        raise MissingPrerequisite(
+            "no Debian archive in this system's apt configuration (apt-get indextargets): expected "
+            "a suite such as 'bookworm' in /etc/apt/sources.list or sources.list.d"
+        )
+    addresses = []
+    for suite in suites:
+        if not suite.endswith("-security"):
+            addresses.append((suite, main))
+        elif security:
+            addresses.append((suite, security))
+    return addresses
+
+
+def _run_with_retries(command: list[str], cwd: Path | None = None) -> str:
+    for attempt in range(1, FETCH_ATTEMPTS + 1):
+        try:
+            return _run(command, cwd)
+        except MissingPrerequisite as error:
+            if attempt == FETCH_ATTEMPTS:
+                raise
+            wait = 3 * attempt
+            print(f"{error}\ntrying again in {wait} s", file=sys.stderr)
+            time.sleep(wait)
+    raise AssertionError("not reached")
+
+
+def _run(command: list[str], cwd: Path | None = None) -> str:
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=FETCH_TIMEOUT_SECONDS)
+    except FileNotFoundError:
+        raise MissingPrerequisite(
+            f"{command[0]} is not installed; the kernels come from Debian packages, which takes "
+            "apt and dpkg"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise MissingPrerequisite(
+            f"'{_short(command)}' did not end within {FETCH_TIMEOUT_SECONDS} s"
+        ) from None
+    if done.returncode != 0:
+        raise MissingPrerequisite(
+            f"'{_short(command)}' ended with status {done.returncode}:\n{done.stderr.strip()}"
+        )
+    return done.stdout
+
+
+def _short(command: list[str]) -> str:
+    return " ".join(word for word in command if not word.startswith("-o"))

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Runs one scenario on a real kernel under QEMU.
+
+    run.py SCENARIO --kernel NAME --poisonctl FILE
+           [--alloc-sweep FILE] [--cache DIR] [--results DIR]
+
+Exit status: 0 the scenario holds; 1 it does not, or the guest failed; 2 a prerequisite is missing
+(which is a failure too: nothing was tested).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.dont_write_bytecode = True  # the checkout stays as it is
+
+import kernels
+import rig
+import steps
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def scenarios() -> dict[str, str]:
+    """Name -> module, for each file in the folder scenarios."""
+    return {path.stem.replace("_", "-"): path.stem
+            for path in sorted((FOLDER / "scenarios").glob("*.py"))}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("scenario", choices=scenarios())
+    parser.add_argument("--kernel", required=True, choices=kernels.KERNELS)
+    parser.add_argument("--poisonctl", required=True, type=Path, metavar="FILE",
+                        help="the program under test; runs in the guest with its libraries")
+    parser.add_argument("--alloc-sweep", type=Path, metavar="FILE",
+                        help="static build of alloc_sweep.c (default: built with cc)")
+    parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
+                        help="what fetch-kernels.py filled (default: %(default)s)")
+    parser.add_argument("--results", type=Path, metavar="DIR",
+                        help="console logs, images (default: a new folder under the system's "
+                             "folder for temporary files)")
+    return parser.parse_args()
+
+
+def build_alloc_sweep(results: Path) -> Path:
+    program = results / "alloc_sweep"
+    compiler = rig.need_program("cc", "gcc")
+    built = subprocess.run([compiler, "-std=c11", "-O2", "-static", "-o", str(program),
+                            str(FOLDER / "alloc_sweep.c")], check=False)
+    if built.returncode != 0:
+        raise kernels.MissingPrerequisite(f"{compiler} could not build alloc_sweep.c")
+    return program
+
+
+def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
+    if not arguments.poisonctl.is_file():
+        raise kernels.MissingPrerequisite(
+            f"{arguments.poisonctl} is not there; build poisonctl, or correct --poisonctl")
+    cache = arguments.cache.absolute()
+    return steps.Bench(
+        kernel=kernels.find_kernel(cache, arguments.kernel),
+        kexec_tools=kernels.find_kexec_tools(cache),
+        poisonctl=arguments.poisonctl.absolute(),
+        alloc_sweep=arguments.alloc_sweep or build_alloc_sweep(results),
+        cache=cache,
+        results=results,
+    )
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    title = f"{arguments.scenario} on {arguments.kernel}"
+    results = (arguments.results or Path(tempfile.mkdtemp(prefix="poisonctl-qemu-"))).absolute()
+    results.mkdir(parents=True, exist_ok=True)
+    # As a script this file is not part of a package: scenarios find rig and steps on the same path.
+    sys.path.insert(0, str(FOLDER / "scenarios"))
+    try:
+        bench = make_bench(arguments, results)
+        importlib.import_module(scenarios()[arguments.scenario]).run(bench)
+    except kernels.MissingPrerequisite as error:
+        print(f"{title}: prerequisite missing: {error}", file=sys.stderr)
+        return 2
+    except (steps.ScenarioFailure, rig.GuestError) as error:
+        print(f"FAIL {title}: {error}\nlogs: {results}", file=sys.stderr)
+        return 1
+    bench.say(f"PASS {title}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

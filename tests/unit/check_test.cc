@@ -1,0 +1,342 @@
+// The rules between a list and a machine: what each finds, and that no byte is lost between what is
+// accepted and what is refused.
+#include "registry/check.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <random>
+
+#include "tests/unit/sample_events.h"
+
+namespace poisonctl {
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+
+Record record_of(const ByteRange& where, Condition condition = Condition::kFaulty,
+                 bool exact = true) {
+  Event event = event_of(
+      condition == Condition::kFaulty ? EventKind::kUncorrected : EventKind::kCorrected, where);
+  event.exact = exact;
+  return new_record(1, event, provenance_of("operator", "boot-1", Time()));
+}
+
+MemoryMap map_of(std::string_view iomem, std::vector<FirmwareEntry> firmware = {}) {
+  return {parse_iomem(iomem, "iomem").value(), std::move(firmware)};
+}
+
+// A PC: the kernel at 2 MiB, ACPI tables and a hole at 4 MiB, persistent memory at 16 MiB.
+constexpr std::string_view kPc =
+    "00000000-00000fff : Reserved\n"
+    "00001000-0009fbff : System RAM\n"
+    "00100000-003fffff : System RAM\n"
+    "  00200000-0027ffff : Kernel code\n"
+    "  00300000-0030ffff : Kernel data\n"
+    "00400000-0040ffff : ACPI Tables\n"
+    "00420000-0042ffff : Unknown E820 type\n"
+    "01000000-01ffffff : Persistent Memory\n"
+    "  01000000-017fffff : System RAM (kmem)\n";
+
+std::vector<std::string> rules_found(const CheckResult& result) {
+  std::vector<std::string> ids;
+  for (const Finding& finding : result.findings) ids.emplace_back(finding.rule->id);
+  return ids;
+}
+
+RangeSet refused_in(const CheckResult& result) {
+  std::vector<ByteRange> ranges;
+  for (const Refusal& refusal : result.refused) ranges.push_back(refusal.range);
+  return RangeSet::from_ranges(std::move(ranges));
+}
+
+TEST(Check, EveryRule) {
+  struct Case {
+    std::string_view name;
+    ByteRange where;
+    bool exact;
+    std::uint64_t page_size;
+    std::vector<std::string> found;
+    std::vector<ByteRange> accepted;
+    std::vector<ByteRange> refused;
+  };
+  const Case cases[] = {
+      {"plain RAM", range(0x110000, 0x110fff), true, kPage, {}, {range(0x110000, 0x110fff)}, {}},
+      {"RAM that a driver brought",
+       range(0x1000000, 0x1000fff),
+       true,
+       kPage,
+       {},
+       {range(0x1000000, 0x1000fff)},
+       {}},
+      {"above all",
+       range(0x2000000, 0x2000fff),
+       true,
+       kPage,
+       {"beyond-machine"},
+       {},
+       {range(0x2000000, 0x2000fff)}},
+      {"the last frame there can be",
+       range(kPhysAddrLimit - kPage, kPhysAddrLimit - 1),
+       true,
+       kPage,
+       {"beyond-machine"},
+       {},
+       {range(kPhysAddrLimit - kPage, kPhysAddrLimit - 1)}},
+      {"ACPI",
+       range(0x400000, 0x400fff),
+       true,
+       kPage,
+       {"firmware-reserved"},
+       {},
+       {range(0x400000, 0x400fff)}},
+      {"the first page",
+       range(0, 0xfff),
+       true,
+       kPage,
+       {"firmware-reserved"},
+       {},
+       {range(0, 0xfff)}},
+      {"an unknown type",
+       range(0x420000, 0x420fff),
+       true,
+       kPage,
+       {"firmware-reserved"},
+       {},
+       {range(0x420000, 0x420fff)}},
+      {"persistent memory",
+       range(0x1800000, 0x1800fff),
+       true,
+       kPage,
+       {"device-memory"},
+       {},
+       {range(0x1800000, 0x1800fff)}},
+      {"a hole",
+       range(0x410000, 0x410fff),
+       true,
+       kPage,
+       {"outside-ram"},
+       {},
+       {range(0x410000, 0x410fff)}},
+      {"the frame that RAM ends in",
+       range(0x9f000, 0x9ffff),
+       true,
+       kPage,
+       {"outside-ram"},
+       {},
+       {range(0x9f000, 0x9ffff)}},
+      {"half RAM, half ACPI",
+       range(0x3ff000, 0x400fff),
+       true,
+       kPage,
+       {"firmware-reserved", "partly-outside"},
+       {range(0x3ff000, 0x3fffff)},
+       {range(0x400000, 0x400fff)}},
+      {"the kernel's code",
+       range(0x27f000, 0x27ffff),
+       true,
+       kPage,
+       {"kernel-image"},
+       {range(0x27f000, 0x27ffff)},
+       {}},
+      {"after the kernel's code",
+       range(0x280000, 0x280fff),
+       true,
+       kPage,
+       {},
+       {range(0x280000, 0x280fff)},
+       {}},
+      {"the kernel's data",
+       range(0x300000, 0x300fff),
+       true,
+       kPage,
+       {"kernel-image"},
+       {range(0x300000, 0x300fff)},
+       {}},
+      {"a frame of 4K on a kernel with 64K",
+       range(0x11f000, 0x11ffff),
+       true,
+       65536,
+       {"page-size"},
+       {range(0x110000, 0x11ffff)},
+       {}},
+      {"a page of 64K that is RAM in part on a kernel with 64K",
+       range(0x90000, 0x9ffff),
+       true,
+       65536,
+       {"outside-ram"},
+       {},
+       {range(0x90000, 0x9ffff)}},
+      {"a huge page",
+       range(0x200000, 0x3fffff),
+       false,
+       kPage,
+       {"kernel-image", "not-exact"},
+       {range(0x200000, 0x3fffff)},
+       {}},
+  };
+  const MemoryMap map = map_of(kPc);
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    const PageShift shift = shift_of(c.page_size);
+    const Record faulty[] = {record_of(c.where, Condition::kFaulty, c.exact)};
+    const CheckResult result = check_records(faulty, map, shift);
+    EXPECT_EQ(rules_found(result), c.found);
+    EXPECT_EQ(result.accepted, set_of(c.accepted));
+    EXPECT_EQ(refused_in(result), set_of(c.refused));
+    // A suspect range has the same findings, and is neither kept out nor refused.
+    const Record suspect[] = {record_of(c.where, Condition::kSuspect, c.exact)};
+    const CheckResult watched = check_records(suspect, map, shift);
+    EXPECT_EQ(rules_found(watched), c.found);
+    EXPECT_TRUE(watched.accepted.empty());
+    EXPECT_TRUE(watched.refused.empty());
+  }
+}
+
+TEST(Check, EachRuleHasItsSeverityAndRefusesOrNot) {
+  struct Case {
+    std::string_view id;
+    std::string_view severity;
+    bool refuses;
+  };
+  const Case cases[] = {{"beyond-machine", "error", true},    {"firmware-reserved", "note", true},
+                        {"device-memory", "warning", true},   {"outside-ram", "error", true},
+                        {"partly-outside", "warning", false}, {"kernel-image", "warning", false},
+                        {"page-size", "note", false},         {"not-exact", "warning", false}};
+  ASSERT_EQ(rules().size(), std::size(cases));
+  for (std::size_t i = 0; i < std::size(cases); ++i) {
+    EXPECT_EQ(rules()[i].id, cases[i].id);
+    EXPECT_EQ(to_word(rules()[i].severity), cases[i].severity);
+    EXPECT_EQ(rules()[i].refuses, cases[i].refuses);
+  }
+}
+
+TEST(Check, EveryByteOfARangeOverAllKindsHasItsOwnReason) {
+  const Record record[] = {record_of(range(0x3ff000, 0x20fffff))};
+  const CheckResult result = check_records(record, map_of(kPc), shift_of(kPage));
+  struct Expected {
+    ByteRange range;
+    std::string_view words;
+  };
+  const Expected expected[] = {
+      {range(0x400000, 0x40ffff), "firmware"}, {range(0x410000, 0x41ffff), "not RAM of this"},
+      {range(0x420000, 0x42ffff), "firmware"}, {range(0x430000, 0xffffff), "not RAM of this"},
+      {range(0x1800000, 0x1ffffff), "device"}, {range(0x2000000, 0x20fffff), "lies above"},
+  };
+  ASSERT_EQ(result.refused.size(), std::size(expected));
+  for (std::size_t i = 0; i < std::size(expected); ++i) {
+    EXPECT_EQ(result.refused[i].range, expected[i].range);
+    EXPECT_NE(result.refused[i].reason.find(expected[i].words), std::string::npos)
+        << result.refused[i].reason;
+  }
+  EXPECT_EQ(result.accepted, set_of({range(0x3ff000, 0x3fffff), range(0x1000000, 0x17fffff)}));
+}
+
+TEST(Check, OverlappingRecordsNameEachRefusedByteOnce) {
+  const Record records[] = {record_of(range(0x410000, 0x411fff)),
+                            record_of(range(0x411000, 0x412fff)),
+                            record_of(range(0x410000, 0x410fff))};
+  const CheckResult result = check_records(records, map_of(kPc), shift_of(kPage));
+  ASSERT_EQ(result.refused.size(), 1U);
+  EXPECT_EQ(result.refused[0].range, range(0x410000, 0x412fff));
+  EXPECT_EQ(result.findings.size(), 3U);
+}
+
+// It left /proc/iomem because of the memmap= of this boot; the next boot must leave it out again.
+TEST(Check, AFrameThatThisBootLeavesOutStaysAccepted) {
+  constexpr std::string_view kExcluded =
+      "00100000-007fffff : System RAM\n"
+      "00800000-00800fff : Unusable memory\n"
+      "00801000-00ffffff : System RAM\n";
+  const Record record[] = {record_of(range(0x800000, 0x800fff))};
+  const std::vector<FirmwareEntry> firmware = {{range(0x100000, 0xffffff), "System RAM"}};
+  for (const auto& with : {firmware, std::vector<FirmwareEntry>()}) {
+    const CheckResult result = check_records(record, map_of(kExcluded, with), shift_of(kPage));
+    EXPECT_EQ(result.accepted, set_of({range(0x800000, 0x800fff)}));
+    EXPECT_TRUE(result.refused.empty());
+    EXPECT_TRUE(result.findings.empty());
+  }
+  // Where the firmware itself calls it unusable, it is no RAM.
+  const std::vector<FirmwareEntry> says_unusable = {{range(0x100000, 0x7fffff), "System RAM"},
+                                                    {range(0x800000, 0x800fff), "Unusable memory"},
+                                                    {range(0x801000, 0xffffff), "System RAM"}};
+  const CheckResult result =
+      check_records(record, map_of(kExcluded, says_unusable), shift_of(kPage));
+  EXPECT_TRUE(result.accepted.empty());
+  EXPECT_EQ(rules_found(result), std::vector<std::string>{"firmware-reserved"});
+}
+
+TEST(Check, NoRecordsNoFindings) {
+  const CheckResult result = check_records({}, map_of(kPc), shift_of(kPage));
+  EXPECT_TRUE(result.accepted.empty());
+  EXPECT_TRUE(result.refused.empty());
+  EXPECT_TRUE(result.findings.empty());
+}
+
+// A map of up to 20 top-level resources of any kind, at odd addresses, some with children.
+MemoryMap random_map(std::mt19937_64& random) {
+  constexpr std::array<const char*, 8> kNames = {
+      "System RAM",  "System RAM",        "System RAM", "Reserved",
+      "ACPI Tables", "Persistent Memory", "PCI Bus",    "Unusable memory"};
+  std::vector<Resource> resources;
+  std::vector<FirmwareEntry> firmware;
+  std::uint64_t at = random() % 0x3000;
+  const std::uint64_t count = 1 + random() % 20;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const ByteRange where = range(at, at + random() % 0x40000);
+    const char* const name = kNames.at(random() % kNames.size());
+    resources.push_back({where, 0, name});
+    if (random() % 4 == 0) {
+      resources.push_back({range(where.begin().value() + where.size() / 2, where.last().value()), 1,
+                           random() % 2 == 0 ? "Kernel code" : "System RAM (kmem)"});
+    }
+    if (random() % 2 == 0) {
+      firmware.push_back({where, random() % 2 == 0 ? "System RAM" : "Reserved"});
+    }
+    at = where.end().value() + (random() % 3 == 0 ? random() % 0x20000 : 0);
+  }
+  return {std::move(resources), std::move(firmware)};
+}
+
+TEST(Check, AcceptedAndRefusedAreDisjointAndTogetherTheFaultyFramesOnRandomMaps) {
+  std::mt19937_64 random(20260301);
+  constexpr std::array<std::uint64_t, 3> kPageSizes = {4096, 16384, 65536};
+  std::uint64_t bytes_accepted = 0;
+  std::uint64_t bytes_refused = 0;
+  for (int round = 0; round < 500; ++round) {
+    SCOPED_TRACE(round);
+    const MemoryMap map = random_map(random);
+    const PageShift shift = shift_of(kPageSizes.at(random() % kPageSizes.size()));
+    std::vector<Record> records;
+    std::vector<ByteRange> faulty;
+    const std::uint64_t count = random() % 30;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const std::uint64_t begin = random() % 0x400000 / kPage * kPage;
+      const ByteRange where = range(begin, begin + (1 + random() % 64) * kPage - 1);
+      const Condition condition = random() % 4 == 0 ? Condition::kSuspect : Condition::kFaulty;
+      records.push_back(record_of(where, condition, random() % 5 != 0));
+      if (condition == Condition::kFaulty) faulty.push_back(where);
+    }
+    const CheckResult result = check_records(records, map, shift);
+    const RangeSet wanted = RangeSet::from_ranges(faulty).widened_to(shift);
+    std::uint64_t refused = 0;
+    for (const Refusal& refusal : result.refused) refused += refusal.range.size();
+    // Equal sums and an equal union: nothing twice, nothing lost.
+    ASSERT_EQ(result.accepted.united_with(refused_in(result)), wanted);
+    ASSERT_EQ(result.accepted.bytes() + refused, wanted.bytes());
+    ASSERT_TRUE(
+        std::is_sorted(result.refused.begin(), result.refused.end(),
+                       [](const Refusal& a, const Refusal& b) { return a.range < b.range; }));
+    ASSERT_EQ(result.accepted.minus(map.installed_ram()), RangeSet());
+    ASSERT_EQ(result.accepted.widened_to(shift), result.accepted);
+    bytes_accepted += result.accepted.bytes();
+    bytes_refused += refused;
+  }
+  // Both sides of the rule were there to be tested.
+  EXPECT_GT(bytes_accepted, 1U << 20U);
+  EXPECT_GT(bytes_refused, 1U << 20U);
+}
+
+}  // namespace
+}  // namespace poisonctl

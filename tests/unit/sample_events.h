@@ -1,0 +1,48 @@
+// Events and provenances for tests: a test names only what it is about.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "registry/event.h"
+#include "tests/unit/test_ranges.h"
+
+namespace poisonctl {
+
+// Seconds after 2026-01-01T00:00:00Z.
+inline Time at_second(int seconds) {
+  return Time(std::chrono::sys_days(std::chrono::January / 1 / 2026)) +
+         std::chrono::seconds(seconds);
+}
+
+inline Provenance provenance_of(std::string source, std::string boot_id, Time time) {
+  return {.time = time,
+          .source = std::move(source),
+          .tool = "poisonctl test",
+          .uid = 1000,
+          .boot_id = std::move(boot_id),
+          .kernel_release = "7.2.13",
+          .host_id = "host",
+          .product_uuid = "",
+          .page_shift = shift_of(4096)};
+}
+
+inline Event event_of(EventKind kind, const ByteRange& where, std::string evidence = {}) {
+  return {.kind = kind, .range = where, .evidence = std::move(evidence)};
+}
+
+inline Event outcome_of(Retirement retirement, const ByteRange& where, std::string how) {
+  return {.kind = EventKind::kOutcome,
+          .range = where,
+          .retirement = retirement,
+          .evidence = std::move(how)};
+}
+
+// The `number`th frame of 4 KiB.
+inline ByteRange frame_at(std::uint64_t number) {
+  return ByteRange::from_frames(Pfn(number), 1, shift_of(4096)).value();
+}
+
+}  // namespace poisonctl
