@@ -22,16 +22,26 @@ enum ExitStatus : int {
 
 constexpr ExitStatus exit_status_for(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kUsage: return kExitUsage;
-    case ErrorCode::kBadData: return kExitBadData;
-    case ErrorCode::kNoInput: return kExitNoInput;
-    case ErrorCode::kNotAvailable: return kExitNotAvailable;
-    case ErrorCode::kBug: return kExitBug;
-    case ErrorCode::kNoPrivilege: return kExitNoPrivilege;
-    case ErrorCode::kCannotWrite: return kExitCannotWrite;
-    case ErrorCode::kIo: return kExitIo;
-    case ErrorCode::kLocked: return kExitLocked;
-    case ErrorCode::kRefused: return kExitRefused;
+    case ErrorCode::kUsage:
+      return kExitUsage;
+    case ErrorCode::kBadData:
+      return kExitBadData;
+    case ErrorCode::kNoInput:
+      return kExitNoInput;
+    case ErrorCode::kNotAvailable:
+      return kExitNotAvailable;
+    case ErrorCode::kBug:
+      return kExitBug;
+    case ErrorCode::kNoPrivilege:
+      return kExitNoPrivilege;
+    case ErrorCode::kCannotWrite:
+      return kExitCannotWrite;
+    case ErrorCode::kIo:
+      return kExitIo;
+    case ErrorCode::kLocked:
+      return kExitLocked;
+    case ErrorCode::kRefused:
+      return kExitRefused;
   }
   return kExitBug;
 }

@@ -42,8 +42,8 @@ class Invocation {
   Result<const Machine*> machine();
   Result<const MemoryMap*> memory_map();
 
-  // The registry. kCreate also makes the folder of the default path (0750). A registry that does not
-  // exist is kNoInput with a message for people.
+  // The registry. kCreate also makes the folder of the default path (0750). A registry that does
+  // not exist is kNoInput with a message for people.
   Result<Store> open_store(Store::Mode mode) const;
 
   // Who and where, for events from `source`.

@@ -21,8 +21,8 @@ struct Cell {
   bool right = false;  // align to the right: numbers
 };
 
-// Data goes to stdout, diagnostics to stderr. The first write error is kept and turns the exit status
-// of the program into kExitIo: a cut list on a full disk must not look like a short list.
+// Data goes to stdout, diagnostics to stderr. The first write error is kept and turns the exit
+// status of the program into kExitIo: a cut list on a full disk must not look like a short list.
 class Output {
  public:
   enum class Verbosity { kQuiet, kNormal, kVerbose };

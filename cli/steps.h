@@ -21,17 +21,17 @@ Result<std::vector<Record>> load_records(Store& store);
 // The registry of the invocation, read and checked against its machine.
 Result<RetireList> load_retire_list(Invocation& invocation);
 
-// The state of a whole record, from the runs of frames inside it: the worst that any frame is in, and
-// how many frames are in which state.
+// The state of a whole record, from the runs of frames inside it: the worst that any frame is in,
+// and how many frames are in which state.
 struct RecordOutcome {
   Retirement retirement = Retirement::kUnknown;
   std::string how;
 };
 RecordOutcome combine(std::span<const RetirementRun> runs, PageShift shift);
 
-// Reads the page flags of every faulty record and stores what changed as outcome events. The runs are
-// those of all faulty records, coalesced. `not_stored` says why the outcomes could not be stored, if
-// so: what was read is good all the same.
+// Reads the page flags of every faulty record and stores what changed as outcome events. The runs
+// are those of all faulty records, coalesced. `not_stored` says why the outcomes could not be
+// stored, if so: what was read is good all the same.
 struct Verification {
   std::vector<RetirementRun> runs;
   std::optional<std::string> not_stored;

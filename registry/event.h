@@ -48,11 +48,11 @@ struct Event {
 
 // What all events of one import have in common.
 struct Provenance {
-  Time time;                 // when it was recorded
-  std::string source;        // "kernel", "operator", ... (see is_source_name)
-  std::string tool;          // name and version of the program that recorded it
-  std::uint32_t uid = 0;     // who ran it
-  std::string boot_id;       // of the kernel that was looked at
+  Time time;              // when it was recorded
+  std::string source;     // "kernel", "operator", ... (see is_source_name)
+  std::string tool;       // name and version of the program that recorded it
+  std::uint32_t uid = 0;  // who ran it
+  std::string boot_id;    // of the kernel that was looked at
   std::string kernel_release;
   std::string host_id;       // may be empty
   std::string product_uuid;  // may be empty

@@ -44,8 +44,8 @@ struct Record {
 // The record of a range whose first event this is.
 Record new_record(std::int64_t event_id, const Event& event, const Provenance& provenance);
 
-// Adds one more event about the same range. Pure: a record is the fold of its events in the order of
-// their ids, whenever that is computed.
+// Adds one more event about the same range. Pure: a record is the fold of its events in the order
+// of their ids, whenever that is computed.
 void fold_event(Record& record, const Event& event, const Provenance& provenance);
 
 }  // namespace poisonctl

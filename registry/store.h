@@ -49,10 +49,10 @@ class Store {
   Store& operator=(const Store&) = delete;
   ~Store();
 
-  // Stores `events` in one transaction: when this returns an error, nothing was stored. An event that
-  // only repeats a known state of the same boot (the HWPOISON flag, the same outcome) is counted as
-  // unchanged. When it returns a value, the events are on the disk. Errors: kLocked, kCannotWrite
-  // (read-only, disk full), kIo, kBadData (a damaged file).
+  // Stores `events` in one transaction: when this returns an error, nothing was stored. An event
+  // that only repeats a known state of the same boot (the HWPOISON flag, the same outcome) is
+  // counted as unchanged. When it returns a value, the events are on the disk. Errors: kLocked,
+  // kCannotWrite (read-only, disk full), kIo, kBadData (a damaged file).
   Result<ImportSummary> append(const Provenance& provenance, std::span<const Event> events);
 
   // Calls `visit` for each record in the order of its address, then size, until it returns false.
@@ -61,8 +61,8 @@ class Store {
   // The events about ranges that overlap `range`, in the order of their ids.
   Result<std::vector<StoredEvent>> events_about(const ByteRange& range);
 
-  // The id of the newest event that can change what must be kept out; 0 in an empty registry. Grows,
-  // never shrinks, and so serves as the generation of the retire list.
+  // The id of the newest event that can change what must be kept out; 0 in an empty registry.
+  // Grows, never shrinks, and so serves as the generation of the retire list.
   Result<std::uint64_t> generation();
 
   // Longest wait for a lock that another process holds, in milliseconds.

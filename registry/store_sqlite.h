@@ -1,5 +1,5 @@
-// A thin skin over the SQLite C interface: every return code is looked at, and becomes an Error that
-// names the file. For store.cc only.
+// A thin skin over the SQLite C interface: every return code is looked at, and becomes an Error
+// that names the file. For store.cc only.
 #pragma once
 
 #include <sqlite3.h>
