@@ -278,7 +278,7 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   }
   // A reader asks to write too, where it may: only so can it undo what a writer that died left half
   // done. query_only (configure) keeps it from writing anything else.
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
   sqlite3* raw = nullptr;
   const int opened = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
   auto connection = std::make_unique<Connection>(Connection{path, sqlite::Database(raw)});
@@ -342,6 +342,8 @@ class Importer {
     for (const Event& event : events) {
       if (auto added = add(provenance, event); !added) return added.error();
     }
+    // Nothing new: the file stays as it is, to the byte.
+    if (summary_.added == 0) return summary_;
     for (const auto& [range, record] : touched_) {
       if (auto put = put_record(record); !put) return put.error();
     }
