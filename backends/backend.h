@@ -1,5 +1,5 @@
-// The contract of a backend: one way to keep ranges out of a kernel. A backend sees a retire list and
-// facts about the machine; it never reads the registry.
+// The contract of a backend: one way to keep ranges out of a kernel. A backend sees a retire list
+// and facts about the machine; it never reads the registry.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct Availability {
   std::string reason;  // one sentence in both cases
 };
 
-// What a plan would do. For every plan, `covered` and `refused` are disjoint and together exactly the
-// frames of the retire list and what it had refused already: no byte is dropped silently.
+// What a plan would do. For every plan, `covered` and `refused` are disjoint and together exactly
+// the frames of the retire list and what it had refused already: no byte is dropped silently.
 struct Plan {
   RangeSet covered;
   std::vector<Refusal> refused;           // sorted by address
@@ -45,8 +45,7 @@ class Backend {
   [[nodiscard]] virtual Availability probe(const SysRoot& sysroot) const = 0;
   // Reads what it must know of the machine and plans; changes nothing. Errors: those of the files
   // it reads. To be called only where probe says it is available.
-  [[nodiscard]] virtual Result<Plan> plan(const RetireList& list,
-                                          const SysRoot& sysroot) const = 0;
+  [[nodiscard]] virtual Result<Plan> plan(const RetireList& list, const SysRoot& sysroot) const = 0;
 };
 
 }  // namespace poisonctl

@@ -32,8 +32,8 @@ struct E820Limits {
 // lower addresses: the same list always gives the same plan.
 Plan plan_e820(const RetireList& list, const E820Limits& limits);
 
-// `command_line` without the memmap= options that poisonctl has put there: lists in which every item
-// has the form SIZE%ADDR-1+5. Anybody else's options stay as they are.
+// `command_line` without the memmap= options that poisonctl has put there: lists in which every
+// item has the form SIZE%ADDR-1+5. Anybody else's options stay as they are.
 std::string without_own_memmap(std::string_view command_line);
 
 }  // namespace poisonctl

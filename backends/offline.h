@@ -1,5 +1,5 @@
-// Backend "offline": asks the running kernel to take frames out of use. Needs no reboot, and reaches
-// only what the kernel has not taken for itself.
+// Backend "offline": asks the running kernel to take frames out of use. Needs no reboot, and
+// reaches only what the kernel has not taken for itself.
 #pragma once
 
 #include <string_view>

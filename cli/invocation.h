@@ -44,7 +44,7 @@ class Invocation {
 
   // The registry. kCreate also makes the folder of the default path (0750). A registry that does
   // not exist is kNoInput with a message for people.
-  Result<Store> open_store(Store::Mode mode) const;
+  [[nodiscard]] Result<Store> open_store(Store::Mode mode) const;
 
   // Who and where, for events from `source`.
   Result<Provenance> provenance(const std::string& source);

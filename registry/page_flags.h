@@ -20,7 +20,7 @@ using PageFlagWord = std::uint64_t;
 // A frame that the kernel flags as poisoned.
 struct FlaggedFrame {
   ByteRange range;     // one frame, or all of a hugetlb page when the kernel cannot tell which
-  PageFlagWord flags;  // as read, of the first frame
+  PageFlagWord flags;  // as read, of the first frame that has the flag
   bool exact = true;   // false: one or more frames of the range are bad, and no one knows which
 };
 

@@ -46,7 +46,7 @@ class FolderRoot final : public SysRoot {
   FolderRoot(UniqueFd root_fd, std::string root)
       : root_fd_(std::move(root_fd)), root_(std::move(root)) {}
 
-  const std::string& root() const override { return root_; }
+  [[nodiscard]] const std::string& root() const override { return root_; }
 
   Result<std::string> read(std::string_view path, std::size_t limit) const override {
     auto fd = open_inside(path, O_RDONLY);

@@ -11,8 +11,8 @@ namespace {
 
 Event event_for(const FlaggedFrame& frame, PageShift shift) {
   const std::string evidence =
-      fmt::format("kpageflags[{:#x}]={:#x} page_size={}",
-                  shift.pfn_of(frame.range.begin()).value(), frame.flags, shift.page_size());
+      fmt::format("kpageflags[{:#x}]={:#x} page_size={}", shift.pfn_of(frame.range.begin()).value(),
+                  frame.flags, shift.page_size());
   Event event;
   event.kind = EventKind::kPoisoned;
   event.range = frame.range;
@@ -41,8 +41,8 @@ Result<KernelSourceResult> collect_from_kernel(const SysRoot& sysroot, const Mac
     const auto before = load_memory_map(sysroot);
     if (!before) return before.error();
     const RangeSet& ram = before->system_ram();
-    const auto frames = scan_poisoned_frames(sysroot, ram, machine.page_shift,
-                                             {.threads = options.threads});
+    const auto frames =
+        scan_poisoned_frames(sysroot, ram, machine.page_shift, {.threads = options.threads});
     const auto after = load_memory_map(sysroot);
     if (!after) return after.error();
     // Memory was plugged or unplugged: what was read belongs to no one map.
@@ -54,10 +54,11 @@ Result<KernelSourceResult> collect_from_kernel(const SysRoot& sysroot, const Mac
     result.scanned = ram.bytes();
     return result;
   }
-  return Error{ErrorCode::kLocked,
-               fmt::format("{} changed during each of {} scans; memory is being added or removed. Try "
-                           "again when that is done",
-                           sysroot.shown("proc/iomem"), kAttempts)};
+  return Error{
+      ErrorCode::kLocked,
+      fmt::format("{} changed during each of {} scans; memory is being added or removed. Try "
+                  "again when that is done",
+                  sysroot.shown("proc/iomem"), kAttempts)};
 }
 
 }  // namespace poisonctl

@@ -1,5 +1,5 @@
-// The table of the sources that read a stream. The others (the kernel, EDAC, rasdaemon's database) need
-// more than that and are called by name.
+// The table of the sources that read a stream. The others (the kernel, EDAC, rasdaemon's database)
+// need more than that and are called by name.
 #pragma once
 
 #include <span>

@@ -7,7 +7,7 @@ usage() {
   echo "usage: $0 POISONCTL_BENCH [REPETITIONS]" >&2
   exit 64
 }
-[ $# -ge 1 ] && [ $# -le 2 ] || usage
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then usage; fi
 bench=$1
 repetitions=${2:-7}
 case $repetitions in '' | *[!0-9]* | 0) usage ;; esac

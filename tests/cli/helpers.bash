@@ -4,7 +4,7 @@ bats_require_minimum_version 1.5.0
 setup() {
   : "${POISONCTL:?must be the program to test; ctest sets it}"
   HERE=$BATS_TEST_DIRNAME
-  GOLDEN=$HERE/../golden
+  export GOLDEN=$HERE/../golden
   MACHINE=$BATS_TEST_TMPDIR/machine
   REGISTRY=$BATS_TEST_TMPDIR/registry.db
   python3 "$HERE/machine.py" "$MACHINE"

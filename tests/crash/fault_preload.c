@@ -21,11 +21,11 @@
  * io_uring and memory maps; a user of the trace proves that none were missed by comparing what it
  * adds up to with the folder.
  *
- * A sync is counted and written down but not passed on: only a power loss would tell the difference,
- * and the tests simulate theirs from the trace.
+ * A sync is counted and written down but not passed on: only a power loss would tell the
+ * difference, and the tests simulate theirs from the trace.
  *
- * Every call goes to the kernel directly, so the library needs nothing of the libc that it shadows and
- * works below the sanitizers too. 64-bit Linux only. */
+ * Every call goes to the kernel directly, so the library needs nothing of the libc that it shadows
+ * and works below the sanitizers too. 64-bit Linux only. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -97,9 +97,8 @@ static enum action action_named(const char *name) {
   static const struct {
     const char *name;
     enum action action;
-  } kNames[] = {{"before", kBefore}, {"after", kAfter},     {"half", kHalf},
-                {"fail", kFail},     {"fail-on", kFailOn}, {"short", kShort},
-                {"stop", kStop}};
+  } kNames[] = {{"before", kBefore},  {"after", kAfter}, {"half", kHalf}, {"fail", kFail},
+                {"fail-on", kFailOn}, {"short", kShort}, {"stop", kStop}};
   if (name == NULL) return kNothing;
   for (size_t i = 0; i < sizeof kNames / sizeof kNames[0]; ++i) {
     if (strcmp(name, kNames[i].name) == 0) return kNames[i].action;
@@ -121,8 +120,8 @@ __attribute__((constructor)) static void start(void) {
   state.error = error == NULL ? EIO : atoi(error);
   const char *trace = getenv("FAULT_TRACE");
   if (trace == NULL) return;
-  state.trace_fd = (int)syscall(SYS_openat, AT_FDCWD, trace,
-                                O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  state.trace_fd =
+      (int)syscall(SYS_openat, AT_FDCWD, trace, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (state.trace_fd < 0) abort();
 }
 
@@ -131,8 +130,8 @@ __attribute__((destructor)) static void finish(void) {
   if (state.root_size == 0 || count == NULL) return;
   char text[64];
   const int size = snprintf(text, sizeof text, "%lu %lu\n", state.calls, state.writes);
-  const int fd = (int)syscall(SYS_openat, AT_FDCWD, count,
-                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const int fd =
+      (int)syscall(SYS_openat, AT_FDCWD, count, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) abort();
   put_fully(fd, text, (size_t)size);
   syscall(SYS_close, fd);
@@ -363,21 +362,21 @@ static mode_t mode_in(int flags, va_list arguments) {
   return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
 }
 
-#define DEFINE_OPEN(NAME)                                         \
-  int NAME(const char *name, int flags, ...) {                    \
-    va_list arguments;                                            \
-    va_start(arguments, flags);                                   \
-    const mode_t mode = mode_in(flags, arguments);                \
-    va_end(arguments);                                            \
-    return open_ours(AT_FDCWD, name, flags, mode);                \
+#define DEFINE_OPEN(NAME)                          \
+  int NAME(const char *name, int flags, ...) {     \
+    va_list arguments;                             \
+    va_start(arguments, flags);                    \
+    const mode_t mode = mode_in(flags, arguments); \
+    va_end(arguments);                             \
+    return open_ours(AT_FDCWD, name, flags, mode); \
   }
-#define DEFINE_OPENAT(NAME)                                       \
-  int NAME(int dir_fd, const char *name, int flags, ...) {        \
-    va_list arguments;                                            \
-    va_start(arguments, flags);                                   \
-    const mode_t mode = mode_in(flags, arguments);                \
-    va_end(arguments);                                            \
-    return open_ours(dir_fd, name, flags, mode);                  \
+#define DEFINE_OPENAT(NAME)                                \
+  int NAME(int dir_fd, const char *name, int flags, ...) { \
+    va_list arguments;                                     \
+    va_start(arguments, flags);                            \
+    const mode_t mode = mode_in(flags, arguments);         \
+    va_end(arguments);                                     \
+    return open_ours(dir_fd, name, flags, mode);           \
   }
 DEFINE_OPEN(open)
 DEFINE_OPEN(open64)
@@ -402,9 +401,7 @@ int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned
 int renameat(int from_fd, const char *from, int to_fd, const char *to) {
   return renameat2(from_fd, from, to_fd, to, 0);
 }
-int rename(const char *from, const char *to) {
-  return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
-}
+int rename(const char *from, const char *to) { return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0); }
 
 int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
   char from_path[PATH_MAX];

@@ -29,7 +29,8 @@ if [ -b /dev/vda ]; then
 fi
 
 boot=0
-for word in $(cat /proc/cmdline); do
+read -r command_line </proc/cmdline
+for word in $command_line; do
   case $word in rig.boot=*) boot=${word#rig.boot=} ;; esac
 done
 
@@ -53,7 +54,8 @@ while true; do
     sh /run/command </run/input >/run/stdout 2>/run/stderr 3>&-
     status=$?
   else
-    : >/run/stdout >/run/stderr
+    : >/run/stdout
+    : >/run/stderr
     status=garbled
   fi
   {

@@ -155,7 +155,7 @@ TEST(KernelSource, AnUnreadableWordIsAnErrorAndNoShorterList) {
   TempTree tree;
   const auto inner = with(tree, "HardwareCorrupted: 4 kB\n", {{3, kPoison}}).open();
   FakeSysRoot root(*inner);
-  root.fail_at("proc/kpageflags", 0xb0 * 8, {ErrorCode::kIo, "cut", 5});
+  root.fail_at("proc/kpageflags", 0xb0U * std::uint64_t{8}, {ErrorCode::kIo, "cut", 5});
   const auto result = collect(root, false);
   ASSERT_FALSE(result.ok());
   EXPECT_EQ(result.error().code, ErrorCode::kIo);
