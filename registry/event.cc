@@ -92,7 +92,10 @@ std::optional<int> zone_minutes(std::string_view zone) {
 void cut(std::string& text, std::size_t limit) {
   constexpr std::string_view kMark = "[cut]";
   if (text.size() <= limit) return;
-  text.resize(limit - kMark.size());
+  // Not inside a character of UTF-8: half of one is none.
+  std::size_t end = limit - kMark.size();
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
+  text.resize(end);
   text += kMark;
 }
 

@@ -471,6 +471,7 @@ Result<void> Store::Import::State::insert_event_row(const Event& event) {
 Result<void> Store::Import::add(Event event) {
   State& state = *state_;
   limit_texts(event);
+  if (event.foreign_host == state.provenance.host_id) event.foreign_host.clear();
   const auto known = state.is_known(event);
   if (!known) return known.error();
   if (*known) {
@@ -494,6 +495,8 @@ Result<void> Store::Import::add(Event event) {
 }
 
 Result<ImportSummary> Store::Import::commit() {
+  // Nothing new: the file stays as it is, to the byte.
+  if (state_->summary.added == 0) return state_->summary;
   if (auto flushed = state_->deriver.flush(); !flushed) return flushed.error();
   if (auto committed = state_->transaction.commit(); !committed) return committed.error();
   const auto pinned = update_checkpoint(state_->db->path(), state_->head, state_->provenance.time);

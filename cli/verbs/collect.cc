@@ -100,19 +100,31 @@ Result<ExitStatus> collect_into_import(
   auto provenance = invocation.provenance(name);
   if (!provenance) return provenance.error();
   provenance->origin = origin;
+  if (name == "edac" || name == "fmpm") provenance->source_version = provenance->kernel_release;
   const SourceSettings settings{.page_shift = provenance->page_shift,
                                 .memory_end = (*map)->installed_ram().ranges().back().end()};
-  auto store = invocation.open_store(Store::Mode::kCreate);
-  if (!store) return store.error();
-  auto import = store->begin_import(*provenance, Store::Repeats::kSkip);
-  if (!import) return import.error();
-  const EventSink sink = [&](const Event& event) { return import->add(event); };
+  // Both from the first event on: an input without one makes no registry, and the source's version
+  // is known then.
+  std::optional<Store> store;
+  std::optional<Store::Import> import;
+  const EventSink sink = [&](const Event& event, const SourceReport& so_far) -> Result<void> {
+    if (!import) {
+      if (!so_far.version.empty()) provenance->source_version = so_far.version;
+      auto opened = invocation.open_store(Store::Mode::kCreate);
+      if (!opened) return opened.error();
+      store.emplace(*std::move(opened));
+      auto begun = store->begin_import(*provenance, Store::Repeats::kSkip);
+      if (!begun) return begun.error();
+      import.emplace(*std::move(begun));
+    }
+    return import->add(event);
+  };
   const auto report = collect(settings, sink);
   if (!report) {
     return Error{report.error().code, report.error().message + "; nothing was recorded",
                  report.error().os_error};
   }
-  const auto summary = import->commit();
+  const auto summary = import ? import->commit() : ImportSummary();
   if (!summary) return summary.error();
 
   Output& output = invocation.output();

@@ -35,15 +35,14 @@ Result<std::string> narrowed(std::string_view utf16, const std::string& shown) {
   return text;
 }
 
-Result<std::string> decoded(std::string bytes, const std::string& shown) {
+Result<std::string> decoded(const std::string& bytes, const std::string& shown) {
   const std::string_view start = std::string_view(bytes).substr(0, 3);
   if (start.substr(0, 2) == "\xff\xfe") return narrowed(std::string_view(bytes).substr(2), shown);
   if (start.substr(0, 2) == "\xfe\xff") {
     return Error{ErrorCode::kBadData,
                  fmt::format("{}: UTF-16 with the upper byte first; save it as UTF-8", shown)};
   }
-  if (start == "\xef\xbb\xbf") bytes.erase(0, start.size());
-  return bytes;
+  return start == "\xef\xbb\xbf" ? bytes.substr(start.size()) : bytes;
 }
 
 // One line at a time.
@@ -93,9 +92,9 @@ class BcdReader {
 
 Result<SourceReport> collect_bcdedit(ByteStream& stream, const SourceSettings& /*settings*/,
                                      const EventSink& sink) {
-  auto bytes = read_all(stream, kLargestInput);
+  const auto bytes = read_all(stream, kLargestInput);
   if (!bytes) return bytes.error();
-  const auto text = decoded(*std::move(bytes), stream.shown());
+  const auto text = decoded(*bytes, stream.shown());
   if (!text) return text.error();
   Collector collector(sink);
   BcdReader reader(collector);

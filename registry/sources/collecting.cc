@@ -12,8 +12,9 @@ namespace poisonctl {
 
 Result<void> Collector::hand_over(Event event) {
   limit_texts(event);
+  const auto taken = sink_(event, report_);
   ++report_.events;
-  return sink_(event);
+  return taken;
 }
 
 void Collector::warn(std::string warning) {

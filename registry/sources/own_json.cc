@@ -195,7 +195,10 @@ Result<void> Reader::on_value(json value) {
     if (in_list()) return unexpected(fmt::format("'{}' is no list", list_));
     if (list_ != "schema") return {};
     schema_ = value.is_string() ? value.get<std::string>() : "";
-    if (schema_ == kRecords || schema_ == kEvents) return {};
+    if (schema_ == kRecords || schema_ == kEvents) {
+      collector_.set_version(schema_);
+      return {};
+    }
     return unexpected(fmt::format("the schema is {}", json_text(value, 60)));
   }
   if (!in_list()) return {};
@@ -276,7 +279,6 @@ Result<SourceReport> Reader::finish(const std::string& shown) {
                     "output of 'poisonctl list --json' or 'poisonctl show --json'",
                     schema_));
   }
-  collector_.set_version(schema_);
   if (resolved_ != 0) {
     collector_.warn(
         fmt::format("{}: resolved or quarantined records were not imported: {}", shown, resolved_));

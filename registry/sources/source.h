@@ -18,9 +18,6 @@
 
 namespace poisonctl {
 
-// Takes one event. An error stops the source, which returns it.
-using EventSink = std::function<Result<void>(const Event&)>;
-
 // What a source must know of the machine whose addresses it reads.
 struct SourceSettings {
   PageShift page_shift;  // what a PFN means where the input does not say
@@ -34,6 +31,10 @@ struct SourceReport {
   std::uint64_t events = 0;           // handed over
   static constexpr std::size_t kWarnings = 100;
 };
+
+// Takes one event, and what the source has said before it. An error stops the source, which returns
+// it.
+using EventSink = std::function<Result<void>(const Event&, const SourceReport& so_far)>;
 
 // Bytes that are read once, from the start to the end.
 class ByteStream {

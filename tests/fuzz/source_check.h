@@ -16,7 +16,7 @@ inline void fuzz_check_text(std::string_view text, std::size_t limit) {
 
 // A sink that checks.
 inline EventSink fuzz_sink(std::uint64_t& events) {
-  return [&events](const Event& event) -> Result<void> {
+  return [&events](const Event& event, const SourceReport& /*so_far*/) -> Result<void> {
     ++events;
     if (event.range) {
       fuzz_check(event.range->size() != 0, "a range is not empty");

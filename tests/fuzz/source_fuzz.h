@@ -33,7 +33,7 @@ std::vector<Event> fuzz_source(Collect collect, const std::uint8_t* data, std::s
   std::uint64_t count = 0;
   const auto report =
       collect(stream, SourceSettings{*PageShift::from_page_size(4096), PhysAddr(memory_end)},
-              [&](const Event& event) -> Result<void> {
+              [&](const Event& event, const SourceReport& /*so_far*/) -> Result<void> {
                 fuzz_check_event(event);
                 constexpr std::size_t kKept = 4096;
                 if (++count <= kKept) events.push_back(event);

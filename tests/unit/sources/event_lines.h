@@ -43,7 +43,7 @@ struct Collected {
 // `collect` is called with a sink that keeps every event.
 inline Collected collected(const std::function<Result<SourceReport>(const EventSink&)>& collect) {
   Collected result;
-  auto report = collect([&](const Event& event) -> Result<void> {
+  auto report = collect([&](const Event& event, const SourceReport& /*so_far*/) -> Result<void> {
     result.lines += event_line(event);
     result.events.push_back(event);
     return {};
