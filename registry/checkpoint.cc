@@ -9,7 +9,6 @@
 
 #include "registry/posix_file.h"
 #include "registry/signing.h"
-#include "registry/sysroot.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -37,17 +36,15 @@ std::optional<std::string> bytes_from_hex(std::string_view hex) {
 }
 
 Result<std::optional<std::string>> read_file(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd.valid()) {
-    if (errno == ENOENT) return std::optional<std::string>();
-    return os_error("checkpoint " + path, errno, ErrorCode::kIo);
+  const auto fd = open_own_file(path, "checkpoint");
+  if (!fd) {
+    if (fd.error().code == ErrorCode::kNoInput) return std::optional<std::string>();
+    return fd.error();
   }
   constexpr std::size_t kLargest = 4096;
-  std::string text(kLargest, '\0');
-  const ssize_t got = ::read(fd.get(), text.data(), text.size());
-  if (got < 0) return os_error("checkpoint " + path, errno, ErrorCode::kIo);
-  text.resize(static_cast<std::size_t>(got));
-  return std::optional(std::move(text));
+  auto text = read_up_to(*fd, kLargest, path);
+  if (!text) return text.error();
+  return std::optional(*std::move(text));
 }
 
 }  // namespace
@@ -110,8 +107,9 @@ Result<void> update_checkpoint(const std::string& registry, const ChainHead& hea
   if (!key) return key.error();
   // Two processes that commit one after the other must not write their checkpoints the other way
   // round.
-  const UniqueFd lock(::open(key_path(registry).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!lock.valid() || ::flock(lock.get(), LOCK_EX) != 0) {
+  const auto lock = open_own_file(key_path(registry), "key");
+  if (!lock) return lock.error();
+  if (::flock(lock->get(), LOCK_EX) != 0) {
     return os_error("cannot lock " + key_path(registry), errno, ErrorCode::kIo);
   }
   const auto present = read_checkpoint(registry);

@@ -46,6 +46,27 @@ Error os_error(std::string_view what, int error_number, ErrorCode otherwise) {
           error_number};
 }
 
+Result<UniqueFd> open_own_file(const std::string& path, std::string_view what) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return os_error(fmt::format("{} {}", what, path), errno, ErrorCode::kIo);
+  return fd;
+}
+
+Result<std::string> read_up_to(const UniqueFd& fd, std::size_t limit, std::string_view shown) {
+  std::string text(limit, '\0');
+  std::size_t done = 0;
+  while (done < limit) {
+    const ssize_t got =
+        ::pread(fd.get(), text.data() + done, limit - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return os_error(shown, errno, ErrorCode::kIo);
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  text.resize(done);
+  return text;
+}
+
 int write_fully(int fd, std::string_view content) {
   while (!content.empty()) {
     const ssize_t written = ::write(fd, content.data(), content.size());

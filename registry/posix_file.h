@@ -44,6 +44,12 @@ class UniqueFd {
 // kNoInput, EACCES and EPERM kNoPrivilege, everything else `otherwise`.
 Error os_error(std::string_view what, int error_number, ErrorCode otherwise);
 
+// Opens a file of ours for reading; never through a symbolic link. `what` begins the message, with
+// the path after it. Errors: those of os_error, else kIo.
+Result<UniqueFd> open_own_file(const std::string& path, std::string_view what);
+// What is in `fd` from its start, at most `limit` bytes. Errors: kIo.
+Result<std::string> read_up_to(const UniqueFd& fd, std::size_t limit, std::string_view shown);
+
 // Writes all of `content` to `fd`, in as many calls as it takes. 0 or the errno.
 int write_fully(int fd, std::string_view content);
 

@@ -55,10 +55,10 @@ Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
 }
 
 Result<std::string> read_key_file(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd.valid()) return os_error("key " + path, errno, ErrorCode::kIo);
+  const auto fd = open_own_file(path, "key");
+  if (!fd) return fd.error();
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return os_error("key " + path, errno, ErrorCode::kIo);
+  if (::fstat(fd->get(), &status) != 0) return os_error("key " + path, errno, ErrorCode::kIo);
   if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
     return Error{
         ErrorCode::kRefused,
@@ -67,11 +67,7 @@ Result<std::string> read_key_file(const std::string& path) {
                     path, status.st_mode & 07777U)};
   }
   constexpr std::size_t kLargestKeyFile = 4096;
-  std::string pem(kLargestKeyFile, '\0');
-  const ssize_t got = ::read(fd.get(), pem.data(), pem.size());
-  if (got < 0) return os_error("key " + path, errno, ErrorCode::kIo);
-  pem.resize(static_cast<std::size_t>(got));
-  return pem;
+  return read_up_to(*fd, kLargestKeyFile, path);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ namespace po = boost::program_options;
 
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
 // one of the folders below.
-constexpr std::array<std::string_view, 12> kFiles = {
+constexpr std::array<std::string_view, 13> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
     "proc/iomem",
@@ -36,6 +36,7 @@ constexpr std::array<std::string_view, 12> kFiles = {
     "sys/class/dmi/id/product_serial",
     "sys/class/dmi/id/product_uuid",
     "sys/devices/system/memory/block_size_bytes",
+    "sys/kernel/debug/ras/fmpm/entries",
 };
 
 // Folders in which each entry `prefix`N is a folder with files of these names.
@@ -119,6 +120,27 @@ Result<void> copy_nodes(const SysRoot& from, const SysRoot& to) {
   return {};
 }
 
+// The memory controllers of EDAC: their DIMMs, and rows of chips with what they count.
+void add_controllers(const SysRoot& from, const std::string& folder, unsigned depth,
+                     std::vector<std::string>& paths) {
+  constexpr std::array<std::string_view, 4> kParts = {"mc", "dimm", "rank", "csrow"};
+  constexpr std::array<std::string_view, 3> kFilesOfParts = {"_count", "_label", "_location"};
+  constexpr unsigned kDeepest = 2;  // mc/mc0/dimm0
+  const auto names = from.list(folder);
+  if (!names) return;  // no EDAC driver
+  for (const std::string& name : *names) {
+    const std::string path = fmt::format("{}/{}", folder, name);
+    if (std::any_of(kFilesOfParts.begin(), kFilesOfParts.end(),
+                    [&](std::string_view end) { return name.ends_with(end); })) {
+      paths.push_back(path);
+    }
+    const bool part = std::any_of(kParts.begin(), kParts.end(), [&](std::string_view prefix) {
+      return is_numbered(name, prefix);
+    });
+    if (part && depth < kDeepest) add_controllers(from, path, depth + 1, paths);
+  }
+}
+
 Result<void> make_empty_folder(const std::string& folder) {
   if (::mkdir(folder.c_str(), 0755) == 0) return {};
   if (errno != EEXIST) {
@@ -155,6 +177,7 @@ Result<ExitStatus> run(Invocation& invocation) {
       }
     }
   }
+  add_controllers(**source, "sys/devices/system/edac/mc", 0, paths);
   const auto release = (*source)->read("proc/sys/kernel/osrelease");
   if (release) paths.push_back(fmt::format("boot/config-{}", trim(*release)));
 

@@ -26,6 +26,7 @@ Json record_json(const Record& record, const Machine& machine,
                  const std::vector<NodeRange>& nodes) {
   const auto node = node_of(nodes, record.range.begin());
   Json json = {{"id", record.id},
+               {"host", machine.host_id},
                {"address", record.range.begin().value()},
                {"size", record.range.size()},
                {"exact", record.is_exact(machine.page_shift)},

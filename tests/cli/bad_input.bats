@@ -267,10 +267,10 @@ limited() {
 @test "a registry on a full disk" {
   keep
   local note signal
-  note=$(printf 'x%.0s' $(seq 60000))
+  note=$(printf 'x%.0s' $(seq 16000))
   for signal in ignored kills; do
     ends 73 limited 32 "$signal" "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" record \
-      0x3500000 0x3600000 0x3700000 --note "$note"
+      0x3500000+4K 0x3600000 0x3700000 0x3800000 0x3900000 0x3a00000 --note "$note"
     ends 0 p list
     [[ "$output" != *0x3500000* ]]
     unchanged
@@ -293,8 +293,9 @@ db.execute("PRAGMA cache_size = 1")
 db.execute("BEGIN IMMEDIATE")
 db.execute("UPDATE record SET sources = 'half written'")
 for number in range(200):
-    db.execute("INSERT INTO event SELECT NULL, import, kind, address, size, exact, retirement, "
-               "? FROM event WHERE id = 1", ("x" * 4000,))
+    db.execute("INSERT INTO event SELECT NULL, import, kind, address, size, granularity, count, "
+               "observed_ns, foreign_host, label, dram, result, state, ?, hash "
+               "FROM event WHERE id = 1", ("x" * 4000,))
 os._exit(0)
 END
   [ -s "$REGISTRY-journal" ]

@@ -56,8 +56,10 @@ load helpers
 }
 
 @test "collect fails without what it needs" {
-  ends 64 p collect edac
-  says "$stderr" "there is no source 'edac'; sources: kernel"
+  ends 64 p collect lint
+  says "$stderr" "there is no source 'lint'; 'poisonctl collect --list' lists them"
+  ends 69 p collect edac
+  says "$stderr" "has no memory controller"
   sed -i '/HardwareCorrupted/d' "$MACHINE/proc/meminfo"
   ends 69 p collect kernel
   says "$stderr" CONFIG_MEMORY_FAILURE

@@ -5,7 +5,7 @@ import re
 import sys
 
 RETIREMENT = {"pending", "effective", "failed", "unknown"}
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 
 
 def time(value):
@@ -28,19 +28,27 @@ def one_of(*words):
     return lambda value: value in words
 
 
-def node(value):
-    return value is None or integer(value)
+def maybe(kind):
+    return lambda value: value is None or kind(value)
 
 
+KIND = one_of("ue", "ce", "deferred", "media", "injected", "poisoned")
+RESOLUTION = {"repaired", "replaced", "cleared", "acquitted"}
 RANGE = {"address": integer, "size": integer}
 SHAPES = {
     "poisonctl/records-v1": {
         "page_size": integer,
         "records": [{
-            "id": integer, **RANGE, "exact": flag,
-            "condition": one_of("suspect", "faulty"), "retirement": one_of(*RETIREMENT),
-            "severity": one_of("ue", "ce", "poisoned"), "sources": [text],
-            "first_seen": time, "last_seen": time, "events": integer, "node": node}]},
+            "id": integer, "host": text, **RANGE, "exact": flag,
+            "condition": one_of("suspect", "faulty", "resolved"),
+            "retirement": one_of(*RETIREMENT),
+            "severity": KIND, "sources": [text], "first_seen": time, "last_seen": time,
+            "events": integer, "node": maybe(integer), "label": text, "dram": text,
+            "reopened": integer, "resolution?": one_of(*RESOLUTION), "reason?": text,
+            "resolved?": time}],
+        "evidence?": [{
+            "event": integer, "kind": KIND, "count": integer, "source": text, "host": text,
+            "label": text, "dram": text, "evidence": text}]},
     "poisonctl/findings-v1": {
         "findings": [{
             "rule": text, "severity": one_of("error", "warning", "note"), **RANGE,
@@ -58,17 +66,23 @@ SHAPES = {
     "poisonctl/events-v1": {
         **RANGE,
         "events": [{
-            "id": integer, "time": time, "kind": one_of("ue", "ce", "poisoned", "outcome"),
-            **RANGE, "exact": flag, "retirement?": one_of(*RETIREMENT), "evidence": text,
-            "source": text, "tool": text, "uid": integer, "boot_id": text,
-            "kernel_release": text, "host_id": text, "product_uuid": text,
-            "page_size": integer}]},
+            "id": integer, "time": time,
+            "kind": lambda value: KIND(value) or value in ("outcome", "resolution"),
+            "state": one_of("", *RETIREMENT, *RESOLUTION), **RANGE, "granularity": integer,
+            "count": integer, "observed": maybe(time), "label": text, "dram": text,
+            "result": text, "evidence": text, "source": text, "source_version": text,
+            "origin": text, "tool": text, "uid": integer, "boot_id": text,
+            "monotonic_ns": integer, "kernel_release": text, "host_id": text,
+            "product_uuid": text, "product_serial": text, "page_size": integer}]},
+    "poisonctl/audit-v1": {
+        "events": integer, "head": text, "first_bad": maybe(integer), "findings": [text],
+        "checkpoint": maybe(lambda value: {"events", "time", "public_key"} == set(value))},
     "poisonctl/status-v1": {
         "registry": text, "registry_exists": flag, "generation": integer, "page_size": integer,
         "kernel_release": text, "boot_id": text, "ram_bytes": integer,
         "left_out_bytes": integer, "hardware_corrupted_bytes": integer, "faulty": integer,
-        "suspect": integer, "effective": integer, "pending": integer, "failed": integer,
-        "unknown": integer, "retire_list_bytes": integer, "findings": integer},
+        "suspect": integer, "resolved": integer, "effective": integer, "pending": integer,
+        "failed": integer, "unknown": integer, "retire_list_bytes": integer, "findings": integer},
 }
 
 

@@ -26,7 +26,7 @@ END
   same "$(json "it['records']")" "[]"
   ends 0 p list
   same "$output" ""
-  says "$stderr" "no records"
+  says "$stderr" "no suspect or faulty records"
 }
 
 @test "an address in no node has a null for it" {

@@ -8,7 +8,7 @@ load helpers
   has_shape poisonctl/events-v1 p --json show 0x2800000
   same "$(json "[(e['kind'], e['source']) for e in it['events']]")" \
     "[('ue', 'operator'), ('poisoned', 'kernel'), ('outcome', 'kernel')]"
-  same "$(json "[e.get('retirement') for e in it['events']]")" "[None, None, 'effective']"
+  same "$(json "[e['state'] for e in it['events']]")" "['', '', 'effective']"
   same "$(json "it['events'][1]['evidence']")" "kpageflags[0x2800]=0x80000 page_size=4096"
 }
 
