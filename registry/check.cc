@@ -16,6 +16,7 @@ enum RuleIndex : std::size_t {
   kKernelImage,
   kPageSize,
   kNotExact,
+  kSourcesDisagree,
   kRuleCount,
 };
 
@@ -35,15 +36,17 @@ constexpr std::array<Rule, kRuleCount> kRules = {{
      "is only partly RAM of this machine; the part that is RAM is kept out, the rest is refused"},
     {"kernel-image", FindingSeverity::kWarning, false,
      "is part of the running kernel's code or data; a kernel that is loaded at the same place "
-     "takes "
-     "it again whatever the memory map says (e820_add_kernel_range). Load it elsewhere: KASLR, or "
-     "kexec"},
+     "takes it again whatever the memory map says (e820_add_kernel_range). Load it elsewhere: "
+     "KASLR, or kexec"},
     {"page-size", FindingSeverity::kNote, false,
      "was recorded on a kernel with smaller pages; whole pages of this kernel are kept out"},
     {"not-exact", FindingSeverity::kWarning, false,
      "is a huge page of which one or more frames are bad, and the kernel does not tell which; all "
-     "of "
-     "it is kept out"},
+     "of it is kept out"},
+    {"sources-disagree", FindingSeverity::kWarning, false,
+     "lies a power of two away from another record, and no source knows both: one of them may have "
+     "decoded the address wrongly (one bit, or the wrong way of an interleave). Both are kept; "
+     "find out which is right before hardware is replaced"},
 }};
 
 // Sorts the bytes of one range into findings and, for faulty records, refusals.
@@ -128,6 +131,44 @@ class Checker {
   std::vector<Finding> findings_;
 };
 
+bool share_a_source(const Record& a, const Record& b) {
+  return std::any_of(a.sources.begin(), a.sources.end(), [&](const std::string& source) {
+    return std::binary_search(b.sources.begin(), b.sources.end(), source);
+  });
+}
+
+// Single frames that lie a power of two apart, each known to sources that do not know the other.
+// One pass for each power, over records sorted by address.
+void find_disagreements(std::span<const Record> records, PageShift shift,
+                        std::vector<Finding>& findings) {
+  std::vector<const Record*> frames;
+  for (const Record& record : records) {
+    if (record.condition == Condition::kResolved) continue;
+    if (record.range.widened_to(shift).frame_count(shift) == 1) frames.push_back(&record);
+  }
+  const bool one_source = std::all_of(frames.begin(), frames.end(), [&](const Record* record) {
+    return record->sources == frames.front()->sources;
+  });
+  if (one_source) return;
+  const auto frame_of = [&](const Record* record) {
+    return shift.pfn_of(record->range.begin()).value();
+  };
+  std::sort(frames.begin(), frames.end(),
+            [&](const Record* a, const Record* b) { return a->range < b->range; });
+  for (std::uint64_t distance = 1; distance < kPhysAddrLimit / shift.page_size(); distance *= 2) {
+    auto partner = frames.begin();
+    for (const Record* record : frames) {
+      const std::uint64_t wanted = frame_of(record) + distance;
+      while (partner != frames.end() && frame_of(*partner) < wanted) ++partner;
+      for (auto same = partner; same != frames.end() && frame_of(*same) == wanted; ++same) {
+        if (share_a_source(*record, **same)) continue;
+        findings.push_back({&kRules.at(kSourcesDisagree), record->range.widened_to(shift),
+                            (*same)->range.widened_to(shift)});
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::string_view to_word(FindingSeverity severity) {
@@ -147,7 +188,9 @@ std::span<const Rule> rules() { return kRules; }
 CheckResult check_records(std::span<const Record> records, const MemoryMap& map, PageShift shift) {
   Checker checker(map, shift);
   for (const Record& record : records) checker.check(record);
-  return checker.finish();
+  CheckResult result = checker.finish();
+  find_disagreements(records, shift, result.findings);
+  return result;
 }
 
 }  // namespace poisonctl

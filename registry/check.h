@@ -2,6 +2,7 @@
 // over a table of rules. A wrong list takes memory from a healthy machine or leaves a bad frame in.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,8 @@ std::span<const Rule> rules();
 struct Finding {
   const Rule* rule = nullptr;  // in rules(), never null
   ByteRange range;             // the bytes that the rule is about
+  // The record that it contradicts, for a rule about two.
+  std::optional<ByteRange> other = std::nullopt;
 };
 
 // A range that is not acted on, and why.
@@ -43,9 +46,11 @@ struct Refusal {
 // `accepted` and `refused` are disjoint, and their union is the faulty records' ranges widened to
 // frames: no byte is lost between them.
 struct CheckResult {
-  RangeSet accepted;              // of faulty records, what passed
-  std::vector<Refusal> refused;   // of faulty records, what did not, sorted by address
-  std::vector<Finding> findings;  // about all records but resolved ones, in their order
+  RangeSet accepted;             // of faulty records, what passed
+  std::vector<Refusal> refused;  // of faulty records, what did not, sorted by address
+  // About all records but resolved ones: first those about one record, in their order, then those
+  // about two.
+  std::vector<Finding> findings;
 };
 
 // Checks `records` against the machine. Linear in the number of records times the logarithm of the

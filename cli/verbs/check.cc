@@ -11,12 +11,19 @@
 namespace poisonctl {
 namespace {
 
+std::string message_of(const Finding& finding) {
+  return fmt::format(
+      "{} {}{}", to_text(finding.range), finding.rule->text,
+      finding.other ? fmt::format(" (the other is {})", to_text(*finding.other)) : "");
+}
+
 Json finding_json(const Finding& finding) {
   return {{"rule", finding.rule->id},
           {"severity", to_word(finding.rule->severity)},
           {"address", finding.range.begin().value()},
           {"size", finding.range.size()},
-          {"message", fmt::format("{} {}", to_text(finding.range), finding.rule->text)}};
+          {"other", finding.other ? Json(finding.other->begin().value()) : Json(nullptr)},
+          {"message", message_of(finding)}};
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
@@ -37,8 +44,8 @@ Result<ExitStatus> run(Invocation& invocation) {
     output.object({{"schema", "poisonctl/findings-v1"}, {"findings", std::move(list)}});
   } else {
     for (const Finding& finding : checked.findings) {
-      output.line(fmt::format("{}: {} {} [{}]", to_word(finding.rule->severity),
-                              to_text(finding.range), finding.rule->text, finding.rule->id));
+      output.line(fmt::format("{}: {} [{}]", to_word(finding.rule->severity), message_of(finding),
+                              finding.rule->id));
     }
     if (checked.findings.empty()) {
       output.note(fmt::format("{} records, no findings", records->size()));

@@ -41,3 +41,22 @@ load helpers
   ends 1 p check
   says "$output" "note: 0x3400000-0x340ffff" "[page-size]"
 }
+
+@test "two sources whose addresses are a power of two apart are told, and both kept" {
+  p -q record 0x3400000 --source memtest
+  p -q record 0x3410000 --source mcelog
+  p -q record 0x3410000 0x3420000 --source rasdaemon # 0x3410000: agreed on by two
+  ends 1 p check
+  says "$output" "warning: 0x3400000-0x3400fff lies a power of two away" \
+    "(the other is 0x3410000-0x3410fff) [sources-disagree]" \
+    "(the other is 0x3420000-0x3420fff) [sources-disagree]"
+  same "$(grep -c sources-disagree <<< "$output")" 2
+  has_shape poisonctl/findings-v1 p --json check
+  same "$(json "[hex(f['other']) for f in it['findings']]")" "['0x3410000', '0x3420000']"
+  ends 0 p emit e820
+  same "$(tr -cd '%' <<< "$output" | wc -c)" 3
+  # The same source may well know both.
+  rm "$REGISTRY"*
+  p -q record 0x3400000 0x3410000 --source memtest
+  ends 0 p check
+}

@@ -52,6 +52,7 @@ SHAPES = {
     "poisonctl/findings-v1": {
         "findings": [{
             "rule": text, "severity": one_of("error", "warning", "note"), **RANGE,
+            "other": maybe(integer),
             "message": text}]},
     "poisonctl/plan-v1": {
         "generation": integer,
