@@ -19,8 +19,10 @@ Record record_of(const ByteRange& where, Condition condition = Condition::kFault
                  bool exact = true) {
   Event event = event_of(
       condition == Condition::kFaulty ? EventKind::kUncorrected : EventKind::kCorrected, where);
-  event.exact = exact;
-  return new_record(1, event, provenance_of("operator", "boot-1", Time()));
+  if (!exact) event.granularity = std::uint64_t{2} << 20U;
+  Record record = empty_record(1, record_range(where), Time());
+  fold_event(record, event, provenance_of("operator", "boot-1", Time()), {}, false);
+  return record;
 }
 
 MemoryMap map_of(std::string_view iomem, std::vector<FirmwareEntry> firmware = {}) {

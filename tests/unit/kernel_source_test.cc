@@ -26,6 +26,7 @@ Machine machine_with(std::uint64_t page_size) {
           .boot_id = "boot-1",
           .host_id = {},
           .product_uuid = {},
+          .product_serial = {},
           .command_line = {}};
 }
 
@@ -87,7 +88,7 @@ TEST(KernelSource, ReportsEachFlaggedFrameOfRamWithWhatWasRead) {
     EXPECT_EQ(result->events[i].kind, EventKind::kPoisoned);
     EXPECT_EQ(result->events[i].range, expected[i].range);
     EXPECT_EQ(result->events[i].evidence, expected[i].evidence);
-    EXPECT_TRUE(result->events[i].exact);
+    EXPECT_EQ(result->events[i].granularity, 4096U);
   }
 }
 
@@ -102,9 +103,9 @@ TEST(KernelSource, AHugetlbPageIsOneEventThatIsNotExact) {
   ASSERT_TRUE(result.ok()) << result.error().message;
   ASSERT_EQ(result->events.size(), 2U);
   EXPECT_EQ(result->events[0].range, range(0x10000, 0x17fff));
-  EXPECT_FALSE(result->events[0].exact);
+  EXPECT_EQ(result->events[0].granularity, 0x8000U);
   EXPECT_EQ(result->events[1].range, range(0x20000, 0x20fff));
-  EXPECT_TRUE(result->events[1].exact);
+  EXPECT_EQ(result->events[1].granularity, 4096U);
 }
 
 TEST(KernelSource, FramesAreThoseOfTheMachinesPageSize) {
@@ -115,6 +116,7 @@ TEST(KernelSource, FramesAreThoseOfTheMachinesPageSize) {
   ASSERT_TRUE(result.ok()) << result.error().message;
   ASSERT_EQ(result->events.size(), 1U);
   EXPECT_EQ(result->events[0].range, range(0x90000, 0x9ffff));
+  EXPECT_EQ(result->events[0].granularity, 65536U);
   EXPECT_EQ(result->events[0].evidence, "kpageflags[0x9]=0x80000 page_size=65536");
 }
 

@@ -13,10 +13,8 @@ using enum EventKind;
 const ByteRange kFrame = frame_at(7);
 
 Record fold(const std::vector<std::pair<Event, Provenance>>& events) {
-  Record record = new_record(41, events.front().first, events.front().second);
-  for (std::size_t i = 1; i < events.size(); ++i) {
-    fold_event(record, events[i].first, events[i].second);
-  }
+  Record record = empty_record(41, kFrame, events.front().second.time);
+  for (const auto& [event, by] : events) fold_event(record, event, by, {}, false);
   return record;
 }
 
@@ -37,6 +35,14 @@ TEST(Record, ConditionAndSeverityAreThoseOfTheWorstEventInAnyOrder) {
       {{kUncorrected, kCorrected}, Condition::kFaulty, kUncorrected},
       {{kPoisoned, kUncorrected}, Condition::kFaulty, kUncorrected},
       {{kUncorrected, kPoisoned}, Condition::kFaulty, kUncorrected},
+      {{kDeferred}, Condition::kFaulty, kDeferred},
+      {{kMedia}, Condition::kFaulty, kMedia},
+      {{kInjected}, Condition::kFaulty, kInjected},
+      {{kCorrected, kInjected}, Condition::kFaulty, kInjected},
+      {{kPoisoned, kInjected}, Condition::kFaulty, kPoisoned},
+      {{kMedia, kPoisoned}, Condition::kFaulty, kMedia},
+      {{kMedia, kDeferred}, Condition::kFaulty, kDeferred},
+      {{kUncorrected, kDeferred}, Condition::kFaulty, kUncorrected},
   };
   for (const Case& c : cases) {
     std::vector<std::pair<Event, Provenance>> events;
@@ -70,13 +76,25 @@ TEST(Record, SeenFromTheEarliestToTheLatestTimeNotTheFirstAndLastEvent) {
   EXPECT_EQ(record.last_seen, at_second(30));
 }
 
-TEST(Record, OneExactEventMakesItExact) {
+TEST(Record, ItIsAsExactAsItsMostExactEvent) {
+  const PageShift shift = shift_of(4096);
   Event vague = event_of(kPoisoned, kFrame);
-  vague.exact = false;
+  vague.granularity = std::uint64_t{2} << 20U;
+  Event exact = event_of(kPoisoned, kFrame);
+  exact.granularity = 64;
+  Event silent = event_of(kPoisoned, kFrame);
   const Provenance by = provenance_of("kernel", "boot-1", Time());
-  EXPECT_FALSE(fold({{vague, by}, {vague, by}}).exact);
-  EXPECT_TRUE(fold({{vague, by}, {event_of(kPoisoned, kFrame), by}}).exact);
-  EXPECT_TRUE(fold({{event_of(kPoisoned, kFrame), by}, {vague, by}}).exact);
+  EXPECT_FALSE(fold({{vague, by}, {vague, by}}).is_exact(shift));
+  EXPECT_EQ(fold({{vague, by}, {exact, by}}).granularity, 64U);
+  EXPECT_EQ(fold({{exact, by}, {vague, by}}).granularity, 64U);
+  EXPECT_TRUE(fold({{exact, by}, {vague, by}}).is_exact(shift));
+  // A source that does not say means its range as it stands.
+  EXPECT_EQ(fold({{vague, by}, {silent, by}}).granularity, 0U);
+  // What is one frame of a kernel with large pages is many of one with small pages.
+  Event large = event_of(kPoisoned, kFrame);
+  large.granularity = 65536;
+  EXPECT_FALSE(fold({{large, by}}).is_exact(shift));
+  EXPECT_TRUE(fold({{large, by}}).is_exact(shift_of(65536)));
 }
 
 TEST(Record, AnOutcomeIsNoObservation) {
@@ -97,11 +115,11 @@ TEST(Record, AnOutcomeHoldsInItsOwnBootOnly) {
   const Provenance boot2 = provenance_of("kernel", "boot-2", Time());
   Record record = fold({{event_of(kUncorrected, kFrame), boot1}});
   EXPECT_EQ(record.retirement_in("boot-1"), Retirement::kUnknown);
-  fold_event(record, outcome_of(Retirement::kEffective, kFrame, "poisoned"), boot1);
+  fold_event(record, outcome_of(Retirement::kEffective, kFrame, "poisoned"), boot1, {}, false);
   EXPECT_EQ(record.retirement_in("boot-1"), Retirement::kEffective);
   EXPECT_EQ(record.retirement_in("boot-2"), Retirement::kUnknown);
   EXPECT_EQ(record.retirement_in(""), Retirement::kUnknown);
-  fold_event(record, outcome_of(Retirement::kPending, kFrame, "free"), boot2);
+  fold_event(record, outcome_of(Retirement::kPending, kFrame, "free"), boot2, {}, false);
   EXPECT_EQ(record.retirement_in("boot-1"), Retirement::kUnknown);
   EXPECT_EQ(record.retirement_in("boot-2"), Retirement::kPending);
 }
@@ -111,6 +129,8 @@ TEST(Record, ConditionsHaveTheseWords) {
   EXPECT_EQ(to_word(Condition::kSuspect), "suspect");
   EXPECT_EQ(condition_from("faulty"), Condition::kFaulty);
   EXPECT_EQ(condition_from("suspect"), Condition::kSuspect);
+  EXPECT_EQ(to_word(Condition::kResolved), "resolved");
+  EXPECT_EQ(condition_from("resolved"), Condition::kResolved);
   EXPECT_FALSE(condition_from(""));
   EXPECT_FALSE(condition_from("Faulty"));
 }

@@ -12,15 +12,20 @@
 
 #include <csignal>
 #include <functional>
+#include <set>
 
+#include "registry/checkpoint.h"
 #include "tests/unit/sample_events.h"
 #include "tests/unit/temp_tree.h"
+#include "tests/unit/test_store.h"
 
 namespace poisonctl {
 
 static bool operator==(const Event& a, const Event& b) {
-  return a.kind == b.kind && a.range == b.range && a.exact == b.exact &&
-         a.retirement == b.retirement && a.evidence == b.evidence;
+  return a.kind == b.kind && a.range == b.range && a.granularity == b.granularity &&
+         a.count == b.count && a.observed == b.observed && a.foreign_host == b.foreign_host &&
+         a.label == b.label && a.dram == b.dram && a.result == b.result &&
+         a.retirement == b.retirement && a.resolution == b.resolution && a.evidence == b.evidence;
 }
 
 namespace {
@@ -52,31 +57,12 @@ class StoreTest : public ::testing::Test {
     const Event first[] = {event_of(kUncorrected, frame_at(1), "first")};
     auto store = Store::open(path(), Mode::kCreate);
     ASSERT_TRUE(store.ok()) << store.error().message;
-    const auto summary = store->append(kBoot1, first);
+    const auto summary = append(*store, kBoot1, first);
     ASSERT_TRUE(summary.ok()) << summary.error().message;
   }
 
   TempTree tree_;
 };
-
-std::vector<Record> records_of(Store& store) {
-  std::vector<Record> records;
-  const auto read = store.for_each_record([&](const Record& record) {
-    records.push_back(record);
-    return true;
-  });
-  EXPECT_TRUE(read.ok()) << read.error().message;
-  return records;
-}
-
-std::vector<Record> records_at(const std::string& path) {
-  auto store = Store::open(path, Mode::kRead);
-  if (!store) {
-    ADD_FAILURE() << store.error().message;
-    return {};
-  }
-  return records_of(*store);
-}
 
 // Runs `body` in another process, as nobody when this one is root, and returns what it returns.
 int in_child(bool give_up_root, const std::function<int()>& body) {
@@ -114,71 +100,94 @@ TEST_F(StoreTest, IsMadeForItsOwnerAndGroupWhateverTheUmask) {
   }
 }
 
-TEST_F(StoreTest, LeavesOneFile) {
+TEST_F(StoreTest, LeavesOneFileItsCheckpointAndTheKey) {
   make();
-  std::size_t files = 0;
+  std::set<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(tree_.path())) {
-    EXPECT_EQ(entry.path().filename(), "registry.db");
-    ++files;
+    files.insert(entry.path().filename());
   }
-  EXPECT_EQ(files, 1U);
+  EXPECT_EQ(files, (std::set<std::string>{"registry.db", "registry.db.head", "registry.db.key"}));
 }
 
 TEST_F(StoreTest, SaysWhatItIsInTheFileHeader) {
   make();
   const std::string file = bytes();
   EXPECT_EQ(file.substr(kApplicationIdAt, 4), "pois");
-  EXPECT_EQ(file.substr(kUserVersionAt, 4), std::string("\0\0\0\1", 4));
+  EXPECT_EQ(file.substr(kUserVersionAt, 4), std::string("\0\0\0\2", 4));
 }
 
 TEST_F(StoreTest, ReopenedItTellsWhatWasAppended) {
   Event vague = event_of(kPoisoned, range(0x200000, 0x3fffff), "kpageflags[0x200]=0x80000");
-  vague.exact = false;
+  vague.granularity = vague.range->size();
+  Event full = event_of(kCorrected, frame_at(10), "all there is");
+  full.granularity = 64;
+  full.count = (std::uint64_t{1} << 63U) - 1;
+  full.observed = at_second(3) + std::chrono::nanoseconds(7);
+  full.foreign_host = "another";
+  full.label = "CPU1_DIMM_A1";
+  full.dram.socket = 1;
+  full.dram.row = 4294967295U;
+  full.dram.column = 0;
+  full.result = "Recovered";
+  Event nowhere = event_of(kDeferred, frame_at(1), "no address");
+  nowhere.range.reset();
   const Event events[] = {
       event_of(kUncorrected, frame_at(9), "evidence with \xe2\x82\xac and ' and \" and \n"),
       vague,
       event_of(kCorrected,
                ByteRange::from_last(PhysAddr(kPhysAddrLimit - 0x1000), PhysAddr(kPhysAddrLimit - 1))
                    .value()),
+      full,
+      nowhere,
+      outcome_of(Retirement::kFailed, frame_at(9), "in use"),
+      resolution_of(Resolution::kRepaired, frame_at(9), "PPR"),
   };
   Provenance by = provenance_of("operator", "boot-9", at_second(77) + std::chrono::nanoseconds(5));
   by.host_id = "h";
   by.product_uuid = "u";
+  by.product_serial = "s";
+  by.source_version = "2";
+  by.origin = "/a/file";
+  by.monotonic_ns = (std::uint64_t{1} << 63U) - 1;
   by.uid = 4294967294U;
   by.page_shift = shift_of(65536);
   {
     auto store = Store::open(path(), Mode::kCreate);
     ASSERT_TRUE(store.ok());
-    const auto summary = store->append(by, events);
+    const auto summary = append(*store, by, events);
     ASSERT_TRUE(summary.ok()) << summary.error().message;
-    EXPECT_EQ(summary->added, 3U);
+    EXPECT_EQ(summary->added, std::size(events));
     EXPECT_EQ(summary->new_records, 3U);
-    EXPECT_EQ(summary->unchanged, 0U);
+    EXPECT_EQ(summary->without_place, 2U);
+    EXPECT_EQ(summary->known, 0U);
   }
   auto store = Store::open(path(), Mode::kRead);
   ASSERT_TRUE(store.ok());
-  const auto stored = store->events_about(range(0, kPhysAddrLimit - 1));
-  ASSERT_TRUE(stored.ok());
-  ASSERT_EQ(stored->size(), 3U);
-  for (std::size_t i = 0; i < 3; ++i) {
-    const StoredEvent& read = (*stored)[i];
+  const auto stored = events_of(*store);
+  ASSERT_EQ(stored.size(), std::size(events));
+  for (std::size_t i = 0; i < stored.size(); ++i) {
+    const StoredEvent& read = stored[i];
     EXPECT_TRUE(read.event == events[i]) << i;
     EXPECT_EQ(read.id, static_cast<std::int64_t>(i + 1));
     EXPECT_EQ(read.provenance.time, by.time);
+    EXPECT_EQ(read.provenance.monotonic_ns, by.monotonic_ns);
     EXPECT_EQ(read.provenance.source, by.source);
+    EXPECT_EQ(read.provenance.source_version, by.source_version);
+    EXPECT_EQ(read.provenance.origin, by.origin);
     EXPECT_EQ(read.provenance.tool, by.tool);
     EXPECT_EQ(read.provenance.uid, by.uid);
     EXPECT_EQ(read.provenance.boot_id, by.boot_id);
     EXPECT_EQ(read.provenance.kernel_release, by.kernel_release);
     EXPECT_EQ(read.provenance.host_id, by.host_id);
     EXPECT_EQ(read.provenance.product_uuid, by.product_uuid);
+    EXPECT_EQ(read.provenance.product_serial, by.product_serial);
     EXPECT_EQ(read.provenance.page_shift, by.page_shift);
   }
   const auto records = records_of(*store);
   ASSERT_EQ(records.size(), 3U);
   EXPECT_EQ(records[0].range, frame_at(9));
   EXPECT_EQ(records[1].range, vague.range);
-  EXPECT_FALSE(records[1].exact);
+  EXPECT_FALSE(records[1].is_exact(shift_of(4096)));
   EXPECT_EQ(records[2].condition, Condition::kSuspect);
 }
 
@@ -186,13 +195,12 @@ TEST_F(StoreTest, EachEventPointsToTheImportItCameWith) {
   auto store = Store::open(path(), Mode::kCreate);
   ASSERT_TRUE(store.ok());
   const Event event[] = {event_of(kUncorrected, frame_at(1))};
-  ASSERT_TRUE(store->append(kBoot1, event).ok());
-  ASSERT_TRUE(store->append(kBoot2, event).ok());
-  const auto stored = store->events_about(frame_at(1));
-  ASSERT_TRUE(stored.ok());
-  ASSERT_EQ(stored->size(), 2U);
-  EXPECT_EQ(stored->front().provenance.boot_id, "boot-1");
-  EXPECT_EQ(stored->back().provenance.boot_id, "boot-2");
+  ASSERT_TRUE(append(*store, kBoot1, event).ok());
+  ASSERT_TRUE(append(*store, kBoot2, event).ok());
+  const auto stored = events_about(*store, frame_at(1));
+  ASSERT_EQ(stored.size(), 2U);
+  EXPECT_EQ(stored.front().provenance.boot_id, "boot-1");
+  EXPECT_EQ(stored.back().provenance.boot_id, "boot-2");
 }
 
 TEST_F(StoreTest, RecordsComeByAddressThenSizeUntilTheVisitorHasEnough) {
@@ -201,7 +209,7 @@ TEST_F(StoreTest, RecordsComeByAddressThenSizeUntilTheVisitorHasEnough) {
   const Event events[] = {event_of(kUncorrected, frame_at(9)),
                           event_of(kUncorrected, range(0x1000, 0x2fff)),
                           event_of(kUncorrected, frame_at(1))};
-  ASSERT_TRUE(store->append(kBoot1, events).ok());
+  ASSERT_TRUE(append(*store, kBoot1, events).ok());
   const auto records = records_of(*store);
   ASSERT_EQ(records.size(), 3U);
   EXPECT_EQ(records[0].range, frame_at(1));
@@ -219,11 +227,10 @@ TEST_F(StoreTest, EventsAboutARangeAreThoseThatOverlapIt) {
                           event_of(kUncorrected, frame_at(2), "in"),
                           event_of(kUncorrected, range(0x1000, 0x2fff), "over the edge"),
                           event_of(kUncorrected, frame_at(3), "after")};
-  ASSERT_TRUE(store->append(kBoot1, events).ok());
-  const auto stored = store->events_about(frame_at(2));
-  ASSERT_TRUE(stored.ok());
+  ASSERT_TRUE(append(*store, kBoot1, events).ok());
+  const auto stored = events_about(*store, frame_at(2));
   std::vector<std::string> told;
-  for (const StoredEvent& event : *stored) told.push_back(event.event.evidence);
+  for (const StoredEvent& event : stored) told.push_back(event.event.evidence);
   EXPECT_EQ(told, (std::vector<std::string>{"in", "over the edge"}));
 }
 
@@ -234,13 +241,12 @@ TEST_F(StoreTest, EvidenceIsKeptUpToItsLimit) {
   const Event events[] = {event_of(kUncorrected, frame_at(1), longest),
                           event_of(kUncorrected, frame_at(2), longest + "more"),
                           event_of(kUncorrected, frame_at(3), std::string("a\0b", 3))};
-  ASSERT_TRUE(store->append(kBoot1, events).ok());
-  const auto stored = store->events_about(range(0x1000, 0x3fff));
-  ASSERT_TRUE(stored.ok());
-  ASSERT_EQ(stored->size(), 3U);
-  EXPECT_EQ((*stored)[0].event.evidence, longest);
-  EXPECT_EQ((*stored)[1].event.evidence, longest);
-  EXPECT_EQ((*stored)[2].event.evidence, std::string("a\0b", 3));
+  ASSERT_TRUE(append(*store, kBoot1, events).ok());
+  const auto stored = events_about(*store, range(0x1000, 0x3fff));
+  ASSERT_EQ(stored.size(), 3U);
+  EXPECT_EQ(stored[0].event.evidence, longest);
+  EXPECT_EQ(stored[1].event.evidence, longest.substr(5) + "[cut]");
+  EXPECT_EQ(stored[2].event.evidence, std::string("a\0b", 3));
 }
 
 TEST_F(StoreTest, AFlagThatIsStillSetIsNewsOnceABoot) {
@@ -259,20 +265,20 @@ TEST_F(StoreTest, AFlagThatIsStillSetIsNewsOnceABoot) {
                         {kBoot2, 0}, {kBoot1, 0}, {other_source, 1}, {other_source, 0}};
   std::uint64_t events = 0;
   for (const Case& c : cases) {
-    const auto summary = store->append(c.by, flagged);
+    const auto summary = append(*store, c.by, flagged);
     ASSERT_TRUE(summary.ok());
     EXPECT_EQ(summary->added, c.added);
-    EXPECT_EQ(summary->unchanged, 1 - c.added);
+    EXPECT_EQ(summary->known, 1 - c.added);
     EXPECT_EQ(summary->new_records, events == 0 ? 1U : 0U);
     events += c.added;
     EXPECT_EQ(records_of(*store).front().events, events);
   }
   // The same flag twice in one import is one observation too.
   const Event twice[] = {event_of(kPoisoned, frame_at(2)), event_of(kPoisoned, frame_at(2))};
-  const auto summary = store->append(kBoot1, twice);
+  const auto summary = append(*store, kBoot1, twice);
   ASSERT_TRUE(summary.ok());
   EXPECT_EQ(summary->added, 1U);
-  EXPECT_EQ(summary->unchanged, 1U);
+  EXPECT_EQ(summary->known, 1U);
 }
 
 TEST_F(StoreTest, ErrorsThatHappenAgainAreNewsEachTime) {
@@ -280,7 +286,7 @@ TEST_F(StoreTest, ErrorsThatHappenAgainAreNewsEachTime) {
   ASSERT_TRUE(store.ok());
   for (const EventKind kind : {kUncorrected, kCorrected}) {
     const Event event[] = {event_of(kind, frame_at(1)), event_of(kind, frame_at(1))};
-    const auto summary = store->append(kBoot1, event);
+    const auto summary = append(*store, kBoot1, event);
     ASSERT_TRUE(summary.ok());
     EXPECT_EQ(summary->added, 2U);
   }
@@ -308,7 +314,7 @@ TEST_F(StoreTest, AnOutcomeIsNewsWhenStateWordsOrBootDiffer) {
       {kBoot1, outcome_of(Retirement::kUnknown, frame_at(1), ""), 0},
   };
   for (const Case& c : cases) {
-    const auto summary = store->append(c.by, std::span(&c.outcome, 1));
+    const auto summary = append(*store, c.by, std::span(&c.outcome, 1));
     ASSERT_TRUE(summary.ok());
     EXPECT_EQ(summary->added, c.added) << c.outcome.evidence;
   }
@@ -335,7 +341,7 @@ TEST_F(StoreTest, GenerationGrowsWithObservationsAndIgnoresOutcomes) {
       {event_of(kUncorrected, frame_at(5)), kBoot2, true},
   };
   for (const Case& c : cases) {
-    ASSERT_TRUE(store->append(c.by, std::span(&c.event, 1)).ok());
+    ASSERT_TRUE(append(*store, c.by, std::span(&c.event, 1)).ok());
     const auto generation = store->generation();
     ASSERT_TRUE(generation.ok());
     if (c.grows) {
@@ -357,15 +363,15 @@ TEST_F(StoreTest, AnImportThatFailsAtItsLastEventStoresNothing) {
     events.push_back(event_of(kUncorrected, frame_at(1 + i), std::string(1000, 'x')));
   }
   events.push_back(outcome_of(Retirement::kEffective, frame_at(5000), "of no record"));
-  const auto summary = store->append(kBoot1, events);
+  const auto summary = append(*store, kBoot1, events);
   ASSERT_FALSE(summary.ok());
-  EXPECT_EQ(summary.error().code, ErrorCode::kBug);
+  EXPECT_EQ(summary.error().code, ErrorCode::kUsage);
   EXPECT_TRUE(is_still(before));
   EXPECT_EQ(records_of(*store).size(), 1U);
   EXPECT_EQ(records_of(*store).front().events, 1U);
   // The connection is as good as before.
   events.pop_back();
-  const auto good = store->append(kBoot1, events);
+  const auto good = append(*store, kBoot1, events);
   ASSERT_TRUE(good.ok());
   EXPECT_EQ(good->added, 100U);
   EXPECT_EQ(records_of(*store).size(), 100U);
@@ -376,9 +382,9 @@ TEST_F(StoreTest, AnEmptyImportChangesNothing) {
   auto store = Store::open(path(), Mode::kWrite);
   ASSERT_TRUE(store.ok());
   const std::uint64_t generation = store->generation().value();
-  const auto summary = store->append(kBoot1, {});
+  const auto summary = append(*store, kBoot1, {});
   ASSERT_TRUE(summary.ok());
-  EXPECT_EQ(summary->added + summary->unchanged + summary->new_records, 0U);
+  EXPECT_EQ(summary->added + summary->known + summary->new_records, 0U);
   EXPECT_EQ(store->generation().value(), generation);
 }
 
@@ -388,7 +394,7 @@ TEST_F(StoreTest, AReaderNeverWrites) {
   auto store = Store::open(path(), Mode::kRead);
   ASSERT_TRUE(store.ok());
   const Event event[] = {event_of(kUncorrected, frame_at(2))};
-  const auto summary = store->append(kBoot1, event);
+  const auto summary = append(*store, kBoot1, event);
   ASSERT_FALSE(summary.ok());
   EXPECT_EQ(summary.error().code, ErrorCode::kCannotWrite);
   EXPECT_EQ(records_of(*store).size(), 1U);
@@ -414,8 +420,8 @@ TEST_F(StoreTest, RefusesWhatIsNoRegistryAndLeavesItAsItIs) {
   };
   const Case cases[] = {
       {"text", "memmap=0x1000%0x8000000-1+5\n" + std::string(4096, '.'), {"not an SQLite"}},
-      {"a newer registry", newer, {"version 9", "knows 1"}},
-      {"a registry of version 0", older, {"version 0", "knows 1"}},
+      {"a newer registry", newer, {"version 9", "knows 1 to 2"}},
+      {"a registry of version 0", older, {"version 0", "knows 1 to 2"}},
       {"another program's database", foreign, {"not a registry"}},
       {"a database with another id", named, {"not a registry"}},
       {"random bytes after a good magic", sound.substr(0, 16) + std::string(4096, '\xa5'), {}},
@@ -503,7 +509,7 @@ TEST_F(StoreTest, AFileOfSomebodyElseIsReadWhereThatIsAllowedAndNeverWritten) {
     auto store = Store::open(path(), Mode::kWrite);
     if (!store) return code_of(store);
     const Event event[] = {event_of(kUncorrected, frame_at(2))};
-    return code_of(store->append(kBoot1, event));
+    return code_of(append(*store, kBoot1, event));
   };
   ASSERT_EQ(::chmod(path().c_str(), 0444), 0);
   EXPECT_EQ(in_child(true, read), 0);
@@ -584,7 +590,7 @@ TEST_F(StoreTest, AWriterThatCannotCommitBecauseOfAReaderStoresNothing) {
   ASSERT_TRUE(reader.ok() && writer.ok());
   const Event event[] = {event_of(kUncorrected, frame_at(2))};
   const auto read = reader->for_each_record([&](const Record&) {
-    const auto summary = writer->append(kBoot1, event);
+    const auto summary = append(*writer, kBoot1, event);
     EXPECT_FALSE(summary.ok());
     if (!summary) {
       EXPECT_EQ(summary.error().code, ErrorCode::kLocked);
@@ -593,7 +599,7 @@ TEST_F(StoreTest, AWriterThatCannotCommitBecauseOfAReaderStoresNothing) {
   });
   ASSERT_TRUE(read.ok());
   EXPECT_TRUE(is_still(before));
-  ASSERT_TRUE(writer->append(kBoot1, event).ok());
+  ASSERT_TRUE(append(*writer, kBoot1, event).ok());
   EXPECT_EQ(records_of(*reader).size(), 2U);
 }
 
@@ -603,7 +609,7 @@ int append_with_file_limit(const std::string& path, rlim_t limit, bool signal_ki
     auto store = Store::open(path, Mode::kWrite);
     if (!store) return 100;
     std::vector<Event> events;
-    for (std::uint64_t i = 0; i < 100; ++i) {
+    for (std::uint64_t i = 0; i < 500; ++i) {
       events.push_back(
           event_of(kUncorrected, frame_at(i), std::string(Event::kEvidenceLimit, 'x')));
     }
@@ -613,7 +619,7 @@ int append_with_file_limit(const std::string& path, rlim_t limit, bool signal_ki
     if (::setrlimit(RLIMIT_CORE, &no_core) != 0 || ::setrlimit(RLIMIT_FSIZE, &size) != 0) {
       return 102;
     }
-    const auto appended = store->append(kBoot1, events);
+    const auto appended = append(*store, kBoot1, events);
     if (!appended) std::fprintf(stderr, "%s\n", appended.error().message.c_str());
     return code_of(appended);
   });
@@ -651,7 +657,7 @@ TEST_F(StoreTest, AWriterAfterAWriterThatDiedGoesOnFromWhatWasThereBefore) {
   auto store = Store::open(path(), Mode::kWrite);
   ASSERT_TRUE(store.ok()) << store.error().message;
   const Event event[] = {event_of(kUncorrected, frame_at(2))};
-  ASSERT_TRUE(store->append(kBoot1, event).ok());
+  ASSERT_TRUE(append(*store, kBoot1, event).ok());
   EXPECT_EQ(records_of(*store).size(), 2U);
 }
 
@@ -664,7 +670,7 @@ bool read_all(const std::string& path) {
     return false;
   }
   const auto records = store->for_each_record([](const Record&) { return true; });
-  const auto events = store->events_about(range(0, kPhysAddrLimit - 1));
+  const auto events = store->for_each_event([](const StoredEvent&) { return true; });
   const auto generation = store->generation();
   if (!records) {
     EXPECT_NE(records.error().code, ErrorCode::kBug) << records.error().message;
@@ -680,7 +686,7 @@ TEST_F(StoreTest, ADamagedFileIsAnErrorOrReadAndStaysAsItIs) {
     for (std::uint64_t i = 0; i < 120; ++i) {
       events.push_back(event_of(kUncorrected, frame_at(2 * i), "flags of the frame"));
     }
-    ASSERT_TRUE(store->append(kBoot1, events).ok());
+    ASSERT_TRUE(append(*store, kBoot1, events).ok());
   }
   const std::string sound = bytes();
   ASSERT_TRUE(read_all(path()));
@@ -729,7 +735,7 @@ TEST_F(StoreTest, AWordThatNoVersionWroteIsDamage) {
   auto writer = Store::open(path(), Mode::kWrite);
   ASSERT_TRUE(writer.ok());
   const Event events[] = {event_of(kUncorrected, frame_at(8)), event_of(kUncorrected, frame_at(1))};
-  const auto summary = writer->append(kBoot1, events);
+  const auto summary = append(*writer, kBoot1, events);
   ASSERT_FALSE(summary.ok());
   EXPECT_EQ(summary.error().code, ErrorCode::kBadData);
   EXPECT_TRUE(is_still(changed));
@@ -752,7 +758,7 @@ TEST_F(StoreTest, ConcurrentImportsLoseNothing) {
         auto store = Store::open(path(), Mode::kCreate);
         auto stored = [&]() -> Result<ImportSummary> {
           if (!store) return store.error();
-          return store->append(kBoot1, events);
+          return append(*store, kBoot1, events);
         }();
         if (stored) break;
         if (stored.error().code == ErrorCode::kLocked) continue;
@@ -778,9 +784,13 @@ TEST_F(StoreTest, ConcurrentImportsLoseNothing) {
   const auto records = records_of(*store);
   ASSERT_EQ(records.size(), 1 + kProcesses * kImports * kEvents);
   EXPECT_EQ(records.front().events, kProcesses * kImports);
-  const auto events = store->events_about(range(0, kPhysAddrLimit - 1));
-  ASSERT_TRUE(events.ok());
-  EXPECT_EQ(events->size(), kProcesses * kImports * (kEvents + 1));
+  EXPECT_EQ(events_of(*store).size(), kProcesses * kImports * (kEvents + 1));
+  // Whoever came last, the checkpoint is about the last event.
+  const auto audited = audit(*store, path());
+  ASSERT_TRUE(audited.ok()) << audited.error().message;
+  EXPECT_EQ(audited->findings, std::vector<std::string>());
+  ASSERT_TRUE(audited->checkpoint);
+  EXPECT_EQ(audited->checkpoint->head.id, audited->head.id);
 }
 
 }  // namespace

@@ -110,10 +110,11 @@ TEST(Badram, BoundsTheRangesOfOneInputBeforeExpanding) {
   const std::string text = "badram=0x0," + half + "\nbadram=0x100000," + half + "\n";
   TextStream stream(text, "input");
   std::uint64_t events = 0;
-  const auto report = collect_badram(stream, test_settings(), [&](const Event&) -> Result<void> {
-    ++events;
-    return {};
-  });
+  const auto report = collect_badram(stream, test_settings(),
+                                     [&](const Event&, const SourceReport&) -> Result<void> {
+                                       ++events;
+                                       return {};
+                                     });
   EXPECT_EQ(events, std::uint64_t{1} << 19);
   ASSERT_FALSE(report.ok());
   EXPECT_NE(report.error().message.find("input:2: pair 1"), std::string::npos)

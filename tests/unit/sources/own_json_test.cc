@@ -125,10 +125,11 @@ TEST(OwnJson, ReadsALongList) {
   RepeatedStream stream(R"({"schema":"poisonctl/events-v1","events":[)" + item, "," + item,
                         std::uint64_t{50} << 20U);
   std::uint64_t events = 0;
-  const auto report = collect_own_json(stream, test_settings(), [&](const Event&) -> Result<void> {
-    ++events;
-    return {};
-  });
+  const auto report = collect_own_json(stream, test_settings(),
+                                       [&](const Event&, const SourceReport&) -> Result<void> {
+                                         ++events;
+                                         return {};
+                                       });
   ASSERT_FALSE(report);  // it is cut at the end
   EXPECT_GT(events, 100000U);
 }
@@ -136,9 +137,10 @@ TEST(OwnJson, ReadsALongList) {
 TEST(OwnJson, StopsWhenTheSinkFails) {
   const std::string text = event(R"("address":0,"size":1)");
   TextStream input(text, "input");
-  const auto report = collect_own_json(input, test_settings(), [](const Event&) -> Result<void> {
-    return Error{ErrorCode::kCannotWrite, "full"};
-  });
+  const auto report = collect_own_json(input, test_settings(),
+                                       [](const Event&, const SourceReport&) -> Result<void> {
+                                         return Error{ErrorCode::kCannotWrite, "full"};
+                                       });
   ASSERT_FALSE(report);
   EXPECT_EQ(report.error().message, "full");
 }

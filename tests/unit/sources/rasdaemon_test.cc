@@ -337,10 +337,10 @@ TEST_F(Rasdaemon, ReadsNoViewAndNoGeneratedColumn) {
 }
 
 TEST_F(Rasdaemon, KeepsTextsBoundedAndFitForATerminal) {
-  const Collected all = collect(make(
-      std::string(kEdacTable) +
-      "INSERT INTO mc_event VALUES (1, zeroblob(9000000), 1, 'Corrected', printf('%.9000000c', "
-      "'x'), CAST(x'ff1b5b324a' AS TEXT), 0, 0, 0, 0, 4096, 6, 0, char(27, 0x202e, 10));"));
+  const Collected all = collect(
+      make(std::string(kEdacTable) +
+           "INSERT INTO mc_event VALUES (1, zeroblob(400000), 1, 'Corrected', printf('%.400000c', "
+           "'x'), CAST(x'ff1b5b324a' AS TEXT), 0, 0, 0, 0, 4096, 6, 0, char(27, 0x202e, 10));"));
   ASSERT_EQ(all.events.size(), 1U) << all.lines.substr(0, 1000);
   const Event& event = all.events[0];
   EXPECT_LE(event.evidence.size(), Event::kEvidenceLimit);
@@ -369,18 +369,19 @@ TEST_F(Rasdaemon, SaysEachOfManyWarningsOnceAndNotForEver) {
 }
 
 TEST_F(Rasdaemon, StopsWhenTheSinkFails) {
-  const auto result = collect_rasdaemon(golden_path("rasdaemon/0.8.4.db"), tree_.path("scratch"),
-                                        test_settings(), [](const Event&) -> Result<void> {
-                                          return Error{ErrorCode::kCannotWrite, "full"};
-                                        });
+  const auto result =
+      collect_rasdaemon(golden_path("rasdaemon/0.8.4.db"), tree_.path("scratch"), test_settings(),
+                        [](const Event&, const SourceReport&) -> Result<void> {
+                          return Error{ErrorCode::kCannotWrite, "full"};
+                        });
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().message, "full");
 }
 
 TEST_F(Rasdaemon, SaysWhereItCannotCopyTo) {
-  const auto result =
-      collect_rasdaemon(golden_path("rasdaemon/0.8.4.db"), tree_.path("no-such-folder"),
-                        test_settings(), [](const Event&) -> Result<void> { return {}; });
+  const auto result = collect_rasdaemon(
+      golden_path("rasdaemon/0.8.4.db"), tree_.path("no-such-folder"), test_settings(),
+      [](const Event&, const SourceReport&) -> Result<void> { return {}; });
   ASSERT_FALSE(result);
   EXPECT_NE(result.error().message.find("no-such-folder"), std::string::npos);
 }
