@@ -77,6 +77,9 @@ Result<Event> event_in(const Statement& row, int first, const std::string& path)
   if (!kind || !dram) return damaged(path, "an event has a word that this program does not know");
   event.kind = *kind;
   event.dram = *dram;
+  if (row.is_null(first + 1) != row.is_null(first + 2)) {
+    return damaged(path, "an event has half a range");
+  }
   if (!row.is_null(first + 1)) {
     event.range = ByteRange::from_size(PhysAddr(to_unsigned(row.integer(first + 1))),
                                        to_unsigned(row.integer(first + 2)));
