@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include "cli/version.h"
+#include "registry/checkpoint.h"
 #include "registry/posix_file.h"
 #include "registry/range_text.h"
 
@@ -22,6 +23,10 @@ Result<void> make_default_folder() {
     return os_error(fmt::format("cannot make {}", kFolder), errno, ErrorCode::kCannotWrite);
   }
   return {};
+}
+
+Time now() {
+  return std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
 }
 
 std::uint64_t boot_time_ns() {
@@ -71,7 +76,7 @@ Result<const MemoryMap*> Invocation::memory_map() {
   return &*memory_map_;
 }
 
-Result<Store> Invocation::open_store(Store::Mode mode) const {
+Result<Store> Invocation::open_store(Store::Mode mode) {
   if (mode == Store::Mode::kCreate && registry_path() == kDefaultRegistry) {
     if (auto made = make_default_folder(); !made) return made.error();
   }
@@ -85,6 +90,16 @@ Result<Store> Invocation::open_store(Store::Mode mode) const {
                                    registry_path()),
                  store.error().os_error};
   }
+  if (!store || !store->upgraded_from()) return store;
+  output().note(fmt::format(
+      "{}: brought from schema {} to the newest; the old file is {}.schema-{}", registry_path(),
+      *store->upgraded_from(), registry_path(), *store->upgraded_from()));
+  // The entries have hashes only now: pin them.
+  const auto head = store->head();
+  if (!head) return head.error();
+  const auto pinned = update_checkpoint(
+      registry_path(), *head, [&](std::int64_t id) { return store->hash_of(id); }, now());
+  if (!pinned) output().warning(pinned.error().message);
   return store;
 }
 
@@ -92,7 +107,7 @@ Result<Provenance> Invocation::provenance(const std::string& source) {
   const auto here = machine();
   if (!here) return here.error();
   Provenance made;
-  made.time = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
+  made.time = now();
   // A captured machine's clock stands still.
   if (option<std::string>("sysroot") == "/") made.monotonic_ns = boot_time_ns();
   made.source = source;

@@ -44,7 +44,8 @@ class Invocation {
 
   // The registry. kCreate also makes the folder of the default path (0750). A registry that does
   // not exist is kNoInput with a message for people.
-  [[nodiscard]] Result<Store> open_store(Store::Mode mode) const;
+  // An older one that is opened for writing is upgraded, and a note says so.
+  [[nodiscard]] Result<Store> open_store(Store::Mode mode);
 
   // Who and where, for events from `source`.
   Result<Provenance> provenance(const std::string& source);

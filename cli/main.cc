@@ -52,13 +52,22 @@ std::string as_text(const po::options_description& options) {
   return text.str();
 }
 
+std::string synopsis_of(const Verb& verb) {
+  return verb.arguments.empty() ? std::string(verb.name)
+                                : fmt::format("{} {}", verb.name, verb.arguments);
+}
+
 std::string general_help() {
   std::string text =
       "poisonctl keeps memory frames that failed out of use, across kexec and reboot.\n\n"
       "Usage: poisonctl [OPTION...] VERB [ARGUMENT...]\n\nVerbs\n";
   for (const Verb* verb : all_verbs()) {
-    text += fmt::format("  {:<28}  {}\n", fmt::format("{} {}", verb->name, verb->arguments),
-                        verb->summary);
+    const std::string synopsis = synopsis_of(*verb);
+    // A long one has a line of its own.
+    constexpr std::size_t kColumn = 24;
+    text += fmt::format("  {:<{}}", synopsis, kColumn);
+    if (synopsis.size() > kColumn) text += fmt::format("\n  {:<{}}", "", kColumn);
+    text += fmt::format("  {}\n", verb->summary);
   }
   text += fmt::format(
       "\n{}\nRANGE is 0xADDR (one frame), 0xADDR+SIZE (K, M, G), 0xFIRST-0xLAST (inclusive) or\n"
@@ -70,8 +79,8 @@ std::string general_help() {
 std::string verb_help(const Verb& verb) {
   po::options_description own("Options");
   verb.add_options(own);
-  std::string text = fmt::format("Usage: poisonctl [OPTION...] {} {}\n\n{}.\n\n", verb.name,
-                                 verb.arguments, verb.summary);
+  std::string text = fmt::format("Usage: poisonctl [OPTION...] {}{}\n\n{}.\n\n", synopsis_of(verb),
+                                 own.options().empty() ? "" : " [OPTION...]", verb.summary);
   if (!own.options().empty()) text += as_text(own) + "\n";
   return text + as_text(global_options());
 }

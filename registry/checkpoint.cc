@@ -102,8 +102,50 @@ Result<std::optional<Checkpoint>> read_checkpoint(const std::string& registry) {
   return std::optional(*std::move(checkpoint));
 }
 
-Result<void> update_checkpoint(const std::string& registry, const ChainHead& head, Time time) {
-  const auto key = SigningKey::load_or_make(key_path(registry));
+namespace {
+
+// The key of the registry. A missing one is only made where nothing was ever signed: a new key on
+// an old checkpoint would cover up that somebody took the old one away.
+Result<SigningKey> key_for(const std::string& registry) {
+  auto key = SigningKey::load(key_path(registry));
+  if (key || key.error().code != ErrorCode::kNoInput) return key;
+  const auto present = read_checkpoint(registry);
+  if (!present) return present.error();
+  if (*present) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{} is gone, and {} was signed with it; put it back, or move both "
+                             "away to begin anew from here",
+                             key_path(registry), checkpoint_path(registry))};
+  }
+  return SigningKey::load_or_make(key_path(registry));
+}
+
+// Whether `present` may be followed by a newer one.
+Result<void> check_fits(const std::string& registry, const Checkpoint& present,
+                        const SigningKey& key, const HashLookup& hash_of) {
+  if (present.public_key != key.public_key()) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{} was signed by another key than {}; 'poisonctl audit verify' says "
+                             "what can be told",
+                             checkpoint_path(registry), key_path(registry))};
+  }
+  if (present.head.id == 0) return {};
+  const auto hash = hash_of(present.head.id);
+  if (!hash) return hash.error();
+  if (*hash != present.head.hash) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{} pins entry {}, and the log has another or none there: it was cut "
+                             "or written again. 'poisonctl audit verify' says what can be told",
+                             checkpoint_path(registry), present.head.id)};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> update_checkpoint(const std::string& registry, const ChainHead& head,
+                               const HashLookup& hash_of, Time time) {
+  const auto key = key_for(registry);
   if (!key) return key.error();
   // Two processes that commit one after the other must not write their checkpoints the other way
   // round.
@@ -113,9 +155,11 @@ Result<void> update_checkpoint(const std::string& registry, const ChainHead& hea
     return os_error("cannot lock " + key_path(registry), errno, ErrorCode::kIo);
   }
   const auto present = read_checkpoint(registry);
-  // One that does not fit is evidence, and is not covered up by a new one.
   if (!present) return present.error();
-  if (*present && (*present)->head.id >= head.id) return {};
+  if (*present) {
+    if (auto fits = check_fits(registry, **present, *key, hash_of); !fits) return fits;
+    if ((*present)->head.id >= head.id) return {};
+  }
   const Checkpoint checkpoint{head, time, key->public_key()};
   const std::string text = signed_text(checkpoint);
   const auto signature = key->sign(text);
@@ -187,7 +231,7 @@ Result<AuditResult> audit(Store& store, const std::string& registry) {
   } else if (!result.defect) {
     return head.error();
   }
-  compare_with_checkpoint(store, registry, result);
+  if (head) compare_with_checkpoint(store, registry, result);
   compare_with_key(registry, result);
   return result;
 }

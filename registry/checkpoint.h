@@ -2,6 +2,7 @@
 // whose tail was cut still is a chain; only something outside it can tell.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,9 +24,15 @@ struct Checkpoint {
 std::string checkpoint_path(const std::string& registry);
 std::string key_path(const std::string& registry);
 
+// The hash of an entry of the log, if it is there.
+using HashLookup = std::function<Result<std::optional<Digest>>(std::int64_t id)>;
+
 // Writes the checkpoint for `head`, unless the one that is there is already about a newer event.
-// Makes the key on first use. Errors: those of SigningKey, kCannotWrite.
-Result<void> update_checkpoint(const std::string& registry, const ChainHead& head, Time time);
+// Makes the key on first use. A checkpoint that does not fit the log, or that another key signed,
+// is evidence: it stays, and that is an error (kRefused). Other errors: those of SigningKey,
+// kCannotWrite.
+Result<void> update_checkpoint(const std::string& registry, const ChainHead& head,
+                               const HashLookup& hash_of, Time time);
 
 // Reads it and checks its own signature. Nothing when there is none. Errors: kBadData for one that
 // is malformed or that its signature does not cover.

@@ -127,4 +127,19 @@ Result<void> make_file_at(int dir_fd, const std::string& path, std::string_view 
   return put_file_at(dir_fd, path, content, mode, shown, RENAME_NOREPLACE);
 }
 
+Result<void> rename_durably(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    return os_error(fmt::format("cannot rename {} to {}", from, to), errno,
+                    ErrorCode::kCannotWrite);
+  }
+  const auto slash = to.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : to.substr(0, slash + 1);
+  const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) {
+    return os_error(fmt::format("{} is in place, but may not survive a power cut", to), errno,
+                    ErrorCode::kCannotWrite);
+  }
+  return {};
+}
+
 }  // namespace poisonctl

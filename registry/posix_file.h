@@ -58,6 +58,10 @@ int write_fully(int fd, std::string_view content);
 Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_view content,
                              mode_t mode, const std::string& shown);
 
+// Renames over whatever is at `to`, in the same folder, so that it survives a power cut. Errors:
+// kCannotWrite.
+Result<void> rename_durably(const std::string& from, const std::string& to);
+
 // Makes `path` with `content` where nothing is yet, so that nobody ever sees a part of it: neither
 // another process nor whoever comes after a crash. Errors: kCannotWrite, with errno EEXIST when it
 // is there already.

@@ -118,6 +118,10 @@ Record empty_record(std::int64_t event_id, const ByteRange& range, Time time) {
           .resolved = {}};
 }
 
+Time time_seen(const Event& event, const Provenance& provenance) {
+  return std::min(event.observed.value_or(provenance.time), provenance.time);
+}
+
 void fold_event(Record& record, const Event& event, const Provenance& provenance,
                 const CorrectedErrorPolicy& policy, bool row_is_faulty) {
   if (event.kind == EventKind::kOutcome) {
@@ -130,7 +134,7 @@ void fold_event(Record& record, const Event& event, const Provenance& provenance
     fold_resolution(record, event, provenance);
     return;
   }
-  const Time seen = event.observed.value_or(provenance.time);
+  const Time seen = time_seen(event, provenance);
   record.first_seen = record.events == 0 ? seen : std::min(record.first_seen, seen);
   record.last_seen = record.events == 0 ? seen : std::max(record.last_seen, seen);
   record.events += event.count;

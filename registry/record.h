@@ -80,6 +80,9 @@ ByteRange record_range(const ByteRange& event_range);
 // The record of a range before its first event.
 Record empty_record(std::int64_t event_id, const ByteRange& range, Time time);
 
+// When an event happened, as far as can be believed: nothing is seen after it was recorded.
+Time time_seen(const Event& event, const Provenance& provenance);
+
 // Adds one event about the record's range. Pure: a record is the fold of its events in the order of
 // their ids, whenever that is computed. `row_is_faulty`: corrected errors in the same DRAM row have
 // passed their limit.

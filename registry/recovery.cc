@@ -42,13 +42,16 @@ std::vector<std::string> snapshots_of(const std::string& registry) {
   return found;
 }
 
-bool is_whole(const std::string& path) {
+// Whether it is sound and its chain holds up to entry `known_end` at least.
+bool is_whole(const std::string& path, std::int64_t known_end) {
   auto store = Store::open(path, Store::Mode::kRead);
   if (!store) return false;
   const auto sound = store->is_sound();
   if (!sound || !*sound) return false;
   const auto defect = store->verify_chain();
-  return defect && !*defect;
+  if (!defect || *defect) return false;
+  const auto head = store->head();
+  return head && head->id >= known_end;
 }
 
 Result<void> move_aside(const std::string& from, const std::string& to) {
@@ -60,6 +63,26 @@ Result<void> move_aside(const std::string& from, const std::string& to) {
   }
   return {};
 }
+
+// The registry in the making, which goes away unless it has become the one.
+class HalfMade {
+ public:
+  explicit HalfMade(std::string path) : path_(std::move(path)) {}
+  HalfMade(const HalfMade&) = delete;
+  HalfMade& operator=(const HalfMade&) = delete;
+  ~HalfMade() {
+    if (!in_place_) remove();
+  }
+  // From here on its name is that of the damaged file, which nobody removes.
+  void set_in_place() { in_place_ = true; }
+  void remove() const {
+    for (const char* part : {"", ".head", ".key", "-journal"}) std::remove((path_ + part).c_str());
+  }
+
+ private:
+  std::string path_;
+  bool in_place_ = false;
+};
 
 // Adds events of an older registry to a new one, import by import, each with its own provenance. An
 // event that has the same place and predecessors gets the same hash again.
@@ -141,8 +164,14 @@ Result<void> salvage(const std::string& path, std::int64_t after, std::int64_t k
     }
     report.lost += static_cast<std::uint64_t>(missing);
     missing = 0;
+    const auto added = replayer.add(**stored);
+    // An outcome or a resolution of a record whose every observation is lost.
+    if (!added && added.error().code == ErrorCode::kUsage) {
+      ++missing;
+      continue;
+    }
+    if (!added) return added;
     if (report.lost != 0) ++report.chained_anew;
-    if (auto added = replayer.add(**stored); !added) return added;
     ++report.from_damaged;
   }
   if (replayer.last_id() < known_end) {
@@ -178,23 +207,22 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
   if (!fs::exists(registry)) {
     return Error{ErrorCode::kNoInput, "no registry at " + registry};
   }
-  if (is_whole(registry)) return report;
-  report.was_needed = true;
   const std::string suffix = ".damaged-" + stamp(now);
   const std::string made = registry + ".recovering";
   const auto checkpoint = read_checkpoint(registry);
   const std::int64_t known_end = checkpoint && *checkpoint ? (*checkpoint)->head.id : 0;
+  if (is_whole(registry, known_end)) return report;
+  report.was_needed = true;
 
   // A half-made one of an earlier attempt holds nothing that is not elsewhere.
-  for (const char* part : {"", ".head", ".key", "-journal"}) {
-    std::remove((made + part).c_str());
-  }
+  HalfMade half_made(made);
+  half_made.remove();
   {
     auto target = Store::open(made, Store::Mode::kCreate);
     if (!target) return target.error();
     Replayer replayer(*target);
     for (const std::string& snapshot : snapshots_of(registry)) {
-      if (!is_whole(snapshot)) continue;
+      if (!is_whole(snapshot, 0)) continue;
       const auto events = replay_snapshot(snapshot, replayer);
       if (!events) return events.error();
       report.snapshot = snapshot;
@@ -208,7 +236,6 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
   }
   for (const char* part : {".head", ".key"}) std::remove((made + part).c_str());
   if (report.from_snapshot + report.from_damaged == 0) {
-    std::remove(made.c_str());
     return Error{ErrorCode::kBadData,
                  registry +
                      ": not one entry can be read, and there is no good snapshot beside it; "
@@ -227,12 +254,16 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
     return os_error(fmt::format("cannot exchange {} and {}", made, registry), errno,
                     ErrorCode::kCannotWrite);
   }
+  half_made.set_in_place();
   if (auto moved = move_aside(made, report.set_aside); !moved) return moved.error();
   auto store = Store::open(registry, Store::Mode::kRead);
   if (!store) return store.error();
   const auto head = store->head();
   if (!head) return head.error();
-  if (auto pinned = update_checkpoint(registry, *head, now); !pinned) return pinned.error();
+  if (auto pinned = update_checkpoint(
+          registry, *head, [&](std::int64_t id) { return store->hash_of(id); }, now);
+      !pinned)
+    return pinned.error();
   return report;
 }
 

@@ -219,8 +219,7 @@ std::int64_t Database::last_rowid() const { return sqlite3_last_insert_rowid(db_
 Result<void> Database::copy_to(const std::string& path) const {
   sqlite3* raw = nullptr;
   const int opened =
-      sqlite3_open_v2(path.c_str(), &raw,
-                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+      sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
   Database target;
   target.db_.reset(raw);
   target.path_ = path;

@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include "registry/checkpoint.h"
 #include "registry/posix_file.h"
+#include "registry/range_text.h"
 #include "registry/sqlite.h"
 #include "registry/store_derive.h"
 #include "registry/store_schema.h"
@@ -38,7 +41,8 @@ std::uint64_t to_unsigned(std::int64_t value) { return static_cast<std::uint64_t
 Error damaged(const std::string& path, std::string_view what) {
   return {
       ErrorCode::kBadData,
-      fmt::format("{}: the log is damaged: {}; 'poisonctl audit verify' finds the first bad entry",
+      fmt::format("{}: the log is damaged: {}; 'poisonctl audit verify' finds the first bad entry, "
+                  "'poisonctl recover' saves what can be read",
                   path, what)};
 }
 
@@ -53,6 +57,10 @@ std::string_view state_of(const Event& event) {
 Result<Provenance> provenance_in(const Statement& row, int first, const std::string& path) {
   const auto shift = PageShift::from_page_size(to_unsigned(row.integer(first + 12)));
   if (!shift) return damaged(path, fmt::format("{} is no page size", row.integer(first + 12)));
+  const std::int64_t uid = row.integer(first + 6);
+  if (uid < 0 || uid > std::numeric_limits<std::uint32_t>::max()) {
+    return damaged(path, fmt::format("{} is no user id", uid));
+  }
   const auto text = [&](int column) { return std::string(row.text(first + column)); };
   return Provenance{.time = from_ns(row.integer(first)),
                     .monotonic_ns = to_unsigned(row.integer(first + 1)),
@@ -60,7 +68,7 @@ Result<Provenance> provenance_in(const Statement& row, int first, const std::str
                     .source_version = text(3),
                     .origin = text(4),
                     .tool = text(5),
-                    .uid = static_cast<std::uint32_t>(row.integer(first + 6)),
+                    .uid = static_cast<std::uint32_t>(uid),
                     .boot_id = text(7),
                     .kernel_release = text(8),
                     .host_id = text(9),
@@ -75,6 +83,10 @@ Result<Event> event_in(const Statement& row, int first, const std::string& path)
   const auto kind = event_kind_from(row.text(first));
   const auto dram = dram_coordinates_from(row.text(first + 8));
   if (!kind || !dram) return damaged(path, "an event has a word that this program does not know");
+  // What is hashed is made from the event again: what can be written in two ways would go unseen.
+  if (to_text(*dram) != row.text(first + 8)) {
+    return damaged(path, "an event has DRAM coordinates that are not written as we write them");
+  }
   event.kind = *kind;
   event.dram = *dram;
   if (row.is_null(first + 1) != row.is_null(first + 2)) {
@@ -189,12 +201,21 @@ class LogReader {
   Hasher hasher_;
 };
 
+Result<std::optional<Digest>> stored_hash(const Database& db, std::int64_t id) {
+  auto statement = db.prepare("SELECT hash FROM event WHERE id = ?");
+  if (!statement) return statement.error();
+  const auto row = statement->bind(1, id).step();
+  if (!row) return row.error();
+  return *row ? digest_from(statement->text(0)) : std::nullopt;
+}
+
 bool has_place_here(const Event& event) { return event.range && event.foreign_host.empty(); }
 
 }  // namespace
 
 struct Store::Connection {
   Database db;
+  std::optional<std::int64_t> upgraded_from;
 };
 
 struct Store::Import::State {
@@ -224,7 +245,7 @@ namespace {
 
 // Fills what version 2 has and version 1 had not: the hashes and the derived tables.
 Result<void> fill_after_upgrade(const Database& db) {
-  auto deriver = Deriver::prepare(db, {});
+  auto deriver = Deriver::prepare(db);
   if (!deriver) return deriver.error();
   auto set_hash = db.prepare("UPDATE event SET hash = ? WHERE id = ?");
   if (!set_hash) return set_hash.error();
@@ -261,15 +282,27 @@ Result<Database> open_database(const std::string& path, Store::Mode mode) {
   return db;
 }
 
+// Under another name first: a copy that a crash cut short is never taken for one.
+Result<void> copy_database(const Database& db, const std::string& path) {
+  const std::string half_made = path + ".new";
+  if (::unlink(half_made.c_str()) != 0 && errno != ENOENT) {
+    return os_error("cannot remove " + half_made, errno, ErrorCode::kCannotWrite);
+  }
+  if (auto made = create_file(half_made); !made) return made;
+  if (auto copied = db.copy_to(half_made); !copied) {
+    ::unlink(half_made.c_str());
+    return copied;
+  }
+  return rename_durably(half_made, path);
+}
+
 // Called with the write lock held: a copy made before it could be of a registry that another
 // process has upgraded meanwhile. By a connection of its own, as SQLite copies from none that is
 // writing.
 Result<void> keep_copy(const std::string& path, std::int64_t version) {
-  const std::string copy = fmt::format("{}.schema-{}", path, version);
-  if (auto made = create_file(copy); !made) return made;
   const auto reader = open_database(path, Store::Mode::kRead);
   if (!reader) return reader.error();
-  return reader->copy_to(copy);
+  return copy_database(*reader, fmt::format("{}.schema-{}", path, version));
 }
 
 Result<void> upgrade(const Database& db, std::int64_t from) {
@@ -295,14 +328,18 @@ Result<void> create(const Database& db) {
   return transaction->commit();
 }
 
-Result<void> bring_to_newest_schema(const Database& db, Store::Mode mode) {
+// Returns the version that it was of before, when it was an older one.
+Result<std::optional<std::int64_t>> bring_to_newest_schema(const Database& db, Store::Mode mode) {
   const auto state = read_schema_state(db);
   if (!state) return state.error();
   if (state->empty) {
-    if (mode == Store::Mode::kCreate) return create(db);
+    if (mode == Store::Mode::kCreate) {
+      if (auto made = create(db); !made) return made.error();
+      return std::optional<std::int64_t>();
+    }
     return Error{ErrorCode::kBadData, db.path() + ": is empty; expected a registry of poisonctl"};
   }
-  if (state->version == kSchemaVersion) return {};
+  if (state->version == kSchemaVersion) return std::optional<std::int64_t>();
   if (mode == Store::Mode::kRead) {
     return Error{
         ErrorCode::kBadData,
@@ -310,7 +347,8 @@ Result<void> bring_to_newest_schema(const Database& db, Store::Mode mode) {
                     "version {} and keeps a copy",
                     db.path(), state->version, kSchemaVersion)};
   }
-  return upgrade(db, state->version);
+  if (auto done = upgrade(db, state->version); !done) return done.error();
+  return std::optional(state->version);
 }
 
 }  // namespace
@@ -327,9 +365,12 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   if (auto looked = look_at_file(path); !looked) return looked.error();
   auto db = open_database(path, mode);
   if (!db) return db.error();
-  if (auto ready = bring_to_newest_schema(*db, mode); !ready) return ready.error();
-  return Store(std::make_unique<Connection>(Connection{*std::move(db)}));
+  const auto before = bring_to_newest_schema(*db, mode);
+  if (!before) return before.error();
+  return Store(std::make_unique<Connection>(Connection{*std::move(db), *before}));
 }
+
+std::optional<std::int64_t> Store::upgraded_from() const { return connection_->upgraded_from; }
 
 // ---- import
 
@@ -343,7 +384,7 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
   if (!transaction) return transaction.error();
   const auto newest = head();
   if (!newest) return newest.error();
-  auto deriver = Deriver::prepare(db, {});
+  auto deriver = Deriver::prepare(db);
   if (!deriver) return deriver.error();
   auto insert_import = db.prepare(
       fmt::format("INSERT INTO import ({}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", kImportColumns));
@@ -474,6 +515,17 @@ Result<void> Store::Import::State::insert_event_row(const Event& event) {
 Result<void> Store::Import::add(Event event) {
   State& state = *state_;
   limit_texts(event);
+  if (event.kind == EventKind::kOutcome || event.kind == EventKind::kResolution) {
+    const auto record = event.range ? state.deriver.find(record_range(*event.range))
+                                    : Result<const Record*>(nullptr);
+    if (!record) return record.error();
+    if (*record == nullptr) {
+      return Error{ErrorCode::kUsage,
+                   fmt::format("{}: has no record that an {} could be about",
+                               event.range ? to_text(*event.range) : "an event without a place",
+                               to_word(event.kind))};
+    }
+  }
   if (event.foreign_host == state.provenance.host_id) event.foreign_host.clear();
   const auto known = state.is_known(event);
   if (!known) return known.error();
@@ -502,7 +554,9 @@ Result<ImportSummary> Store::Import::commit() {
   if (state_->summary.added == 0) return state_->summary;
   if (auto flushed = state_->deriver.flush(); !flushed) return flushed.error();
   if (auto committed = state_->transaction.commit(); !committed) return committed.error();
-  const auto pinned = update_checkpoint(state_->db->path(), state_->head, state_->provenance.time);
+  const auto hash_of = [&](std::int64_t id) { return stored_hash(*state_->db, id); };
+  const auto pinned =
+      update_checkpoint(state_->db->path(), state_->head, hash_of, state_->provenance.time);
   if (!pinned) state_->summary.checkpoint_problem = pinned.error().message;
   return state_->summary;
 }
@@ -592,11 +646,7 @@ Result<ChainHead> Store::head() {
 }
 
 Result<std::optional<Digest>> Store::hash_of(std::int64_t id) {
-  auto statement = connection_->db.prepare("SELECT hash FROM event WHERE id = ?");
-  if (!statement) return statement.error();
-  const auto row = statement->bind(1, id).step();
-  if (!row) return row.error();
-  return *row ? digest_from(statement->text(0)) : std::nullopt;
+  return stored_hash(connection_->db, id);
 }
 
 Result<std::optional<ChainDefect>> Store::verify_chain() {
@@ -634,15 +684,46 @@ Result<std::optional<ChainDefect>> Store::verify_chain() {
 
 // ---- rebuild and copy
 
-Result<std::uint64_t> Store::rebuild(bool repair) {
-  const Database& db = connection_->db;
-  const DerivedTables rebuilt{.record = "temp.rebuilt_record", .row = "temp.rebuilt_row"};
-  auto transaction = Transaction::begin(db);
-  if (!transaction) return transaction.error();
-  const std::string create = fmt::format("CREATE TABLE {} {}; CREATE TABLE {} {};", rebuilt.record,
-                                         record_table_body(), rebuilt.row, row_table_body());
-  if (auto made = db.execute(create.c_str()); !made) return made.error();
-  auto deriver = Deriver::prepare(db, rebuilt);
+namespace {
+
+// Which of two rows of a derived table comes first by its key: below, at or above 0.
+using KeyOrder = int (*)(const Statement& a, const Statement& b);
+
+int order_records(const Statement& a, const Statement& b) {
+  const auto key = [](const Statement& row) { return std::pair(row.integer(0), row.integer(1)); };
+  return key(a) < key(b) ? -1 : static_cast<int>(key(b) < key(a));
+}
+int order_rows(const Statement& a, const Statement& b) { return a.text(0).compare(b.text(0)); }
+
+// How many keys have a row on one side only, or two that differ.
+Result<std::uint64_t> count_differences(const Database& stored, const Database& fresh,
+                                        const char* sql, KeyOrder order) {
+  auto left = stored.prepare(sql);
+  if (!left) return left.error();
+  auto right = fresh.prepare(sql);
+  if (!right) return right.error();
+  auto has_left = left->step();
+  auto has_right = right->step();
+  std::uint64_t different = 0;
+  while (has_left && has_right && (*has_left || *has_right)) {
+    const int which = !*has_left ? 1 : !*has_right ? -1 : order(*left, *right);
+    bool same = which == 0;
+    for (int column = 0; same && column < left->columns(); ++column) {
+      same = left->text(column) == right->text(column);
+    }
+    if (!same) ++different;
+    if (which <= 0) has_left = left->step();
+    if (which >= 0) has_right = right->step();
+  }
+  if (!has_left) return has_left.error();
+  if (!has_right) return has_right.error();
+  return different;
+}
+
+}  // namespace
+
+Result<void> Store::derive_into(const Database& target) {
+  auto deriver = Deriver::prepare(target);
   if (!deriver) return deriver.error();
   Result<void> status;
   auto read = for_each_event([&](const StoredEvent& stored) {
@@ -651,33 +732,51 @@ Result<std::uint64_t> Store::rebuild(bool repair) {
     if (!folded) status = folded.error();
     return status.ok();
   });
-  if (!read) return read.error();
-  if (!status) return status.error();
-  if (auto flushed = deriver->flush(); !flushed) return flushed.error();
+  if (!read) return read;
+  if (!status) return status;
+  return deriver->flush();
+}
 
+Result<std::uint64_t> Store::count_wrong_records() {
+  const Database& db = connection_->db;
+  const auto fresh = Database::open(":memory:", sqlite::OpenMode::kWrite, 0);
+  if (!fresh) return fresh.error();
+  if (auto made = create_derived_tables(*fresh); !made) return made.error();
+  // One state of the file for all that is read.
+  if (auto begun = db.execute("BEGIN"); !begun) return begun.error();
+  auto derived = derive_into(*fresh);
   std::uint64_t different = 0;
-  for (const auto& [stored, fresh] :
-       {std::pair("record", "temp.rebuilt_record"), std::pair("dram_row", "temp.rebuilt_row")}) {
-    const auto count = db.scalar(
-        fmt::format("SELECT (SELECT count(*) FROM (SELECT * FROM {0} EXCEPT SELECT * FROM {1})) +"
-                    " (SELECT count(*) FROM (SELECT * FROM {1} EXCEPT SELECT * FROM {0}))",
-                    stored, fresh));
-    if (!count) return count.error();
-    different += to_unsigned(*count);
-    if (!repair) continue;
-    const std::string replace =
-        fmt::format("DELETE FROM {0}; INSERT INTO {0} SELECT * FROM {1};", stored, fresh);
-    if (auto replaced = db.execute(replace.c_str()); !replaced) return replaced.error();
+  for (const auto& [sql, order] :
+       {std::pair<const char*, KeyOrder>("SELECT * FROM record ORDER BY address, size",
+                                         order_records),
+        std::pair<const char*, KeyOrder>("SELECT * FROM dram_row ORDER BY key", order_rows)}) {
+    if (!derived) break;
+    const auto count = count_differences(db, *fresh, sql, order);
+    if (!count) {
+      derived = count.error();
+    } else {
+      different += *count;
+    }
   }
-  if (!repair || different == 0) return different;  // and roll back: nothing was to change
-  if (auto dropped = db.execute("DROP TABLE temp.rebuilt_record; DROP TABLE temp.rebuilt_row;");
-      !dropped) {
-    return dropped.error();
-  }
-  if (auto committed = transaction->commit(); !committed) return committed.error();
+  auto ended = db.execute("COMMIT");
+  if (!derived) return derived.error();
+  if (!ended) return ended.error();
   return different;
 }
 
-Result<void> Store::copy_to(const std::string& path) { return connection_->db.copy_to(path); }
+Result<void> Store::rebuild() {
+  const Database& db = connection_->db;
+  auto transaction = Transaction::begin(db);
+  if (!transaction) return transaction.error();
+  if (auto emptied = db.execute("DELETE FROM record; DELETE FROM dram_row;"); !emptied) {
+    return emptied;
+  }
+  if (auto derived = derive_into(db); !derived) return derived;
+  return transaction->commit();
+}
+
+Result<void> Store::copy_to(const std::string& path) {
+  return copy_database(connection_->db, path);
+}
 
 }  // namespace poisonctl

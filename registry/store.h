@@ -16,6 +16,10 @@
 
 namespace poisonctl {
 
+namespace sqlite {
+class Database;
+}
+
 // What an import did.
 struct ImportSummary {
   std::uint64_t added = 0;          // events stored
@@ -123,18 +127,26 @@ class Store {
   // Whether SQLite finds the file sound (PRAGMA integrity_check).
   Result<bool> is_sound();
 
-  // Derives all records again from the events. Without `repair` only compares: the number of rows
-  // that differ. With it, puts the derived ones in place when any differ.
-  Result<std::uint64_t> rebuild(bool repair);
+  // Derives all records from the events again, in memory, and compares: how many of the stored ones
+  // differ, are missing or are too many.
+  Result<std::uint64_t> count_wrong_records();
+  // Derives them again in place.
+  Result<void> rebuild();
 
-  // A consistent copy in a new file. Errors: kCannotWrite.
+  // A consistent copy, complete or not there at all, of mode 0640. Replaces what is at `path`.
+  // Errors: kCannotWrite.
   Result<void> copy_to(const std::string& path);
+
+  // The schema that opening it found, when that was an older one and is the newest now.
+  [[nodiscard]] std::optional<std::int64_t> upgraded_from() const;
 
   // Longest wait for a lock that another process holds, in milliseconds.
   static constexpr int kLockWaitMs = 5000;
 
  private:
   struct Connection;
+  // Folds the whole log into the derived tables of `target`.
+  Result<void> derive_into(const sqlite::Database& target);
   explicit Store(std::unique_ptr<Connection> connection);
   std::unique_ptr<Connection> connection_;
 };

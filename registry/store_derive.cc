@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "registry/range_text.h"
-
 namespace poisonctl {
 
 namespace {
@@ -81,33 +79,31 @@ Result<Record> record_in(const Statement& row, const std::string& path) {
       .resolved = from_ns(row.integer(20))};
 }
 
-Result<Deriver> Deriver::prepare(const sqlite::Database& database, const DerivedTables& tables) {
-  Deriver deriver(database, tables);
-  if (auto ok = prepare_into(database, deriver.find_,
-                             fmt::format("SELECT {} FROM {} WHERE address = ? AND size = ?",
-                                         kRecordColumns, tables.record));
+Result<Deriver> Deriver::prepare(const sqlite::Database& database) {
+  Deriver deriver(database);
+  if (auto ok = prepare_into(
+          database, deriver.find_,
+          fmt::format("SELECT {} FROM record WHERE address = ? AND size = ?", kRecordColumns));
       !ok) {
     return ok.error();
   }
   if (auto ok = prepare_into(
           database, deriver.put_,
           fmt::format(
-              "INSERT OR REPLACE INTO {} ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,"
+              "INSERT OR REPLACE INTO record ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,"
               "?13,?14,?15,?16,?17,?18,?19,?20,?21)",
-              tables.record, kRecordColumns));
+              kRecordColumns));
       !ok) {
     return ok.error();
   }
-  if (auto ok = prepare_into(
-          database, deriver.find_row_,
-          fmt::format("SELECT level, filled_ns, faulty FROM {} WHERE key = ?", tables.row));
+  if (auto ok = prepare_into(database, deriver.find_row_,
+                             "SELECT level, filled_ns, faulty FROM dram_row WHERE key = ?");
       !ok) {
     return ok.error();
   }
   if (auto ok = prepare_into(
           database, deriver.put_row_,
-          fmt::format("INSERT OR REPLACE INTO {} (key, level, filled_ns, faulty) VALUES (?,?,?,?)",
-                      tables.row));
+          "INSERT OR REPLACE INTO dram_row (key, level, filled_ns, faulty) VALUES (?,?,?,?)");
       !ok) {
     return ok.error();
   }
@@ -153,7 +149,7 @@ Result<bool> Deriver::add_to_row(const Event& event, const Provenance& provenanc
   if (event.kind != EventKind::kCorrected || key.empty()) return false;
   const auto row = load_row(key);
   if (!row) return row.error();
-  const Time seen = event.observed.value_or(provenance.time);
+  const Time seen = time_seen(event, provenance);
   const bool over = (*row)->bucket.add(event.count, seen, policy_.row_limit, policy_.window);
   if ((*row)->faulty || !over) return (*row)->faulty;
   (*row)->faulty = true;
@@ -161,11 +157,21 @@ Result<bool> Deriver::add_to_row(const Event& event, const Provenance& provenanc
   return true;
 }
 
+// Other hardware, or mended hardware, starts without the errors of the old one.
+Result<void> Deriver::renew_row(const Record& record, Resolution resolution) {
+  const std::string key = row_key(record.label, record.dram);
+  const bool renewed = resolution == Resolution::kReplaced || resolution == Resolution::kRepaired;
+  if (!renewed || key.empty()) return {};
+  const auto row = load_row(key);
+  if (!row) return row.error();
+  **row = Row{};
+  return {};
+}
+
 Result<void> Deriver::condemn_row(const std::string& key) {
   if (auto flushed = flush(); !flushed) return flushed;
-  auto suspects =
-      database_->prepare(fmt::format("SELECT {} FROM {} WHERE condition = 'suspect' AND dram <> ''",
-                                     kRecordColumns, tables_.record));
+  auto suspects = database_->prepare(fmt::format(
+      "SELECT {} FROM record WHERE condition = 'suspect' AND dram <> ''", kRecordColumns));
   if (!suspects) return suspects.error();
   for (;;) {
     const auto row = suspects->step();
@@ -193,13 +199,15 @@ Result<Deriver::Change> Deriver::fold(std::int64_t id, const Event& event,
   if (!record) return record.error();
   Change change;
   if (*record == nullptr) {
-    if (event.kind == EventKind::kOutcome || event.kind == EventKind::kResolution) {
-      return Error{ErrorCode::kUsage, fmt::format("{}: has no record", to_text(range))};
-    }
+    // What it was about was lost (recovery.h): it makes no record by itself.
+    if (event.kind == EventKind::kOutcome || event.kind == EventKind::kResolution) return Change{};
     record = &records_.emplace(range, empty_record(id, range, provenance.time)).first->second;
     change.new_record = true;
   }
   const std::uint64_t reopened = (*record)->reopened;
+  if (event.kind == EventKind::kResolution) {
+    if (auto renewed = renew_row(**record, event.resolution); !renewed) return renewed.error();
+  }
   fold_event(**record, event, provenance, policy_, *row_is_faulty);
   change.reopened = (*record)->reopened != reopened;
   return change;

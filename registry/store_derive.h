@@ -1,5 +1,5 @@
 // Keeps the derived tables: reads and writes records and rows while events are folded into them.
-// Used for imports, on the stored tables, and for rebuilds, on temporary ones. For store*.cc only.
+// Used for imports, on the registry, and for rebuilds, on a database in memory. For store*.cc only.
 #pragma once
 
 #include <map>
@@ -12,12 +12,6 @@
 
 namespace poisonctl {
 
-// The names of a pair of derived tables.
-struct DerivedTables {
-  std::string record = "record";
-  std::string row = "dram_row";
-};
-
 // The columns of a record table, in the order that record_in reads.
 extern const char* const kRecordColumns;
 
@@ -27,15 +21,15 @@ Result<Record> record_in(const sqlite::Statement& row, const std::string& path);
 class Deriver {
  public:
   // The database must outlive it.
-  static Result<Deriver> prepare(const sqlite::Database& database, const DerivedTables& tables);
+  static Result<Deriver> prepare(const sqlite::Database& database);
 
   // What folding one event did.
   struct Change {
     bool new_record = false;
     bool reopened = false;
   };
-  // Folds an event that has a place on this host into its record. Errors: kUsage for an outcome or
-  // a resolution of a range without a record.
+  // Folds an event that has a place on this host into its record. An outcome or a resolution of a
+  // range without a record changes nothing.
   Result<Change> fold(std::int64_t id, const Event& event, const Provenance& provenance);
 
   // The record of exactly this range, or null; valid until the next call.
@@ -45,8 +39,7 @@ class Deriver {
   Result<void> flush();
 
  private:
-  Deriver(const sqlite::Database& database, DerivedTables tables)
-      : database_(&database), tables_(std::move(tables)) {}
+  explicit Deriver(const sqlite::Database& database) : database_(&database) {}
   struct Row {
     ErrorBucket bucket;
     bool faulty = false;
@@ -54,13 +47,14 @@ class Deriver {
   Result<Record*> load(const ByteRange& range);
   // Counts a corrected error in its row; true when the row is faulty.
   Result<bool> add_to_row(const Event& event, const Provenance& provenance);
+  // Forgets the errors of the row of a record whose memory was replaced or repaired.
+  Result<void> renew_row(const Record& record, Resolution resolution);
   // Makes the suspect records of a row that has just become faulty faulty too.
   Result<void> condemn_row(const std::string& key);
   Result<Row*> load_row(const std::string& key);
   Result<void> store(const Record& record);
 
   const sqlite::Database* database_;
-  DerivedTables tables_;
   CorrectedErrorPolicy policy_;
   sqlite::Statement find_;
   sqlite::Statement put_;

@@ -46,7 +46,8 @@ CREATE TABLE event (
 CREATE INDEX event_by_address ON event (address, observed_ns);
 )sql";
 
-constexpr const char* kRecordBody = R"sql((
+constexpr const char* kDerivedTables = R"sql(
+CREATE TABLE record (
   address           INTEGER NOT NULL,
   size              INTEGER NOT NULL,
   id                INTEGER NOT NULL,
@@ -69,19 +70,15 @@ constexpr const char* kRecordBody = R"sql((
   resolution_reason TEXT NOT NULL,
   resolved_ns       INTEGER NOT NULL,
   PRIMARY KEY (address, size)
-) STRICT, WITHOUT ROWID)sql";
-
-// Corrected errors by DRAM row.
-constexpr const char* kRowBody = R"sql((
+) STRICT, WITHOUT ROWID;
+-- Corrected errors by DRAM row.
+CREATE TABLE dram_row (
   key       TEXT PRIMARY KEY,
   level     INTEGER NOT NULL,
   filled_ns INTEGER NOT NULL,
   faulty    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID)sql";
-
-std::string derived_tables() {
-  return fmt::format("CREATE TABLE record {};\nCREATE TABLE dram_row {};\n", kRecordBody, kRowBody);
-}
+) STRICT, WITHOUT ROWID;
+)sql";
 
 std::string marks() {
   return fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId,
@@ -90,8 +87,9 @@ std::string marks() {
 
 }  // namespace
 
-const char* record_table_body() { return kRecordBody; }
-const char* row_table_body() { return kRowBody; }
+Result<void> create_derived_tables(const sqlite::Database& database) {
+  return database.execute(kDerivedTables);
+}
 
 Result<SchemaState> read_schema_state(const sqlite::Database& database) {
   const auto version = database.scalar("PRAGMA user_version");
@@ -117,7 +115,7 @@ Result<SchemaState> read_schema_state(const sqlite::Database& database) {
 }
 
 Result<void> create_schema(const sqlite::Database& database) {
-  return database.execute((kLogTables + derived_tables() + marks()).c_str());
+  return database.execute((std::string(kLogTables) + kDerivedTables + marks()).c_str());
 }
 
 Result<void> upgrade_schema_from_1(const sqlite::Database& database) {
@@ -134,7 +132,7 @@ Result<void> upgrade_schema_from_1(const sqlite::Database& database) {
       "  CASE exact WHEN 1 THEN 0 ELSE size END, 1, NULL, '', '', '', '', retirement, evidence, x''"
       "  FROM event_1 ORDER BY id;"
       "DROP TABLE event_1; DROP TABLE import_1;" +
-      derived_tables() + marks();
+      kDerivedTables + marks();
   return database.execute(script.c_str());
 }
 

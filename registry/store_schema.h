@@ -24,10 +24,8 @@ Result<SchemaState> read_schema_state(const sqlite::Database& database);
 // Makes the tables of the newest version. Inside the caller's transaction.
 Result<void> create_schema(const sqlite::Database& database);
 
-// The columns of a table of records, for `CREATE TABLE name (...)`: the stored one, and the one
-// that a rebuild compares it with.
-const char* record_table_body();
-const char* row_table_body();
+// Only those that are derived from the log: what a rebuild makes to compare with.
+Result<void> create_derived_tables(const sqlite::Database& database);
 
 // Brings the tables of version 1 to version 2, except for the derived tables and the hashes, which
 // the caller fills. Inside the caller's transaction.

@@ -40,12 +40,14 @@ Result<ExitStatus> run(Invocation& invocation) {
     output.object(audit_json(*result));
   } else {
     for (const std::string& finding : result->findings) output.line("error: " + finding);
-    if (result->findings.empty()) {
+    if (result->findings.empty() && result->head.id == 0) {
+      output.line("0 entries: nothing was ever recorded");
+    } else if (result->findings.empty()) {
       output.line(
           fmt::format("{} entries, each as it was written; head {}, pinned by a signed "
                       "checkpoint at entry {}",
                       result->head.id, to_hex_text(as_bytes(result->head.hash)).substr(0, 16),
-                      result->checkpoint ? result->checkpoint->head.id : 0));
+                      result->checkpoint->head.id));
     }
   }
   return result->findings.empty() ? kExitDone : kExitFindings;

@@ -19,7 +19,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-constexpr std::string_view kRasdaemonDatabase = "/var/lib/rasdaemon/ras-mc_event.db";
+constexpr std::string_view kRasdaemonDatabase = "var/lib/rasdaemon/ras-mc_event.db";
 
 void add_options(po::options_description& options) {
   options.add_options()(
@@ -33,7 +33,7 @@ Result<ExitStatus> list_sources(Output& output) {
       {{.text = "kernel"}, {.text = "this kernel's page flags: the frames that it has poisoned"}},
       {{.text = "edac"}, {.text = "this kernel's error counters by DIMM"}},
       {{.text = "rasdaemon"},
-       {.text = fmt::format("rasdaemon's database, {} unless named", kRasdaemonDatabase)}}};
+       {.text = fmt::format("rasdaemon's database, /{} unless named", kRasdaemonDatabase)}}};
   for (const StreamSource& source : stream_sources()) {
     std::string what(source.summary);
     if (!source.default_path.empty())
@@ -130,9 +130,14 @@ Result<ExitStatus> collect_into_import(
   Output& output = invocation.output();
   for (const std::string& warning : report->warnings) output.warning(warning);
   report_import(output, *summary);
-  output.note(fmt::format("{}: {} recorded in {}, {} of them without a place; {} known already",
-                          origin, summary->added, invocation.registry_path(),
-                          summary->without_place, summary->known));
+  std::string note = summary->added == 0 ? fmt::format("{}: nothing new", origin)
+                                         : fmt::format("{}: {} recorded in {}", origin,
+                                                       summary->added, invocation.registry_path());
+  if (summary->without_place != 0) {
+    note += fmt::format(", {} of them without a place", summary->without_place);
+  }
+  if (summary->known != 0) note += fmt::format("; {} known already", summary->known);
+  output.note(note);
   return kExitDone;
 }
 
@@ -172,6 +177,10 @@ Result<ExitStatus> collect_stream(Invocation& invocation, const StreamSource& so
   const auto root = invocation.sysroot();
   if (!root) return root.error();
   const auto text = (*root)->read(source.default_path);
+  if (!text && text.error().code == ErrorCode::kNoInput && !source.when_missing.empty()) {
+    return Error{ErrorCode::kNotAvailable,
+                 fmt::format("{}: {}", text.error().message, source.when_missing)};
+  }
   if (!text) return text.error();
   TextStream stream(*text, (*root)->shown(source.default_path));
   return collect_into_import(invocation, name, stream.shown(),
@@ -182,7 +191,10 @@ Result<ExitStatus> collect_stream(Invocation& invocation, const StreamSource& so
 
 Result<ExitStatus> run(Invocation& invocation) {
   const auto words = invocation.arguments();
-  if (invocation.has("list")) return list_sources(invocation.output());
+  if (invocation.has("list")) {
+    if (words.empty()) return list_sources(invocation.output());
+    return Error{ErrorCode::kUsage, "collect --list: takes no source"};
+  }
   if (words.empty()) {
     return Error{ErrorCode::kUsage,
                  "collect: name a source; 'poisonctl collect --list' lists them"};
@@ -194,9 +206,22 @@ Result<ExitStatus> run(Invocation& invocation) {
                  fmt::format("collect {}: takes no file; --sysroot names another machine", name)};
   }
   if (name == "kernel") return collect_kernel(invocation);
+  if (invocation.has("full") || invocation.option<unsigned>("threads") != 0) {
+    return Error{
+        ErrorCode::kUsage,
+        fmt::format("collect {}: --full and --threads are for the source kernel", printable(name))};
+  }
   if (name == "edac") return collect_edac_counters(invocation);
   if (name == "rasdaemon") {
-    return collect_rasdaemon_database(invocation, file.value_or(std::string(kRasdaemonDatabase)));
+    if (file == "-") {
+      return Error{
+          ErrorCode::kUsage,
+          "collect rasdaemon: a database cannot be read from standard input; name its file"};
+    }
+    const auto root = invocation.sysroot();
+    if (!root) return root.error();
+    return collect_rasdaemon_database(invocation,
+                                      file.value_or((*root)->shown(kRasdaemonDatabase)));
   }
   if (const StreamSource* source = find_stream_source(name)) {
     return collect_stream(invocation, *source, file);

@@ -83,6 +83,8 @@ std::vector<Cell> record_row(const Record& record, const Machine& machine,
   };
 }
 
+std::string_view first_line(std::string_view text) { return text.substr(0, text.find('\n')); }
+
 void print_people(Output& output, const std::vector<Record>& records,
                   const std::vector<StoredEvent>& evidence, const Machine& machine,
                   const std::vector<NodeRange>& nodes, bool all) {
@@ -104,7 +106,7 @@ void print_people(Output& output, const std::vector<Record>& records,
         "{:>6}  {} x{}  {}  {}{}", stored.id, to_word(event.kind), event.count,
         stored.provenance.source,
         event.foreign_host.empty() ? "" : fmt::format("host {}  ", printable(event.foreign_host)),
-        printable(event.label.empty() ? event.evidence : event.label, kShownEvidence)));
+        printable(event.label.empty() ? first_line(event.evidence) : event.label, kShownEvidence)));
   }
 }
 
@@ -155,7 +157,7 @@ Result<ExitStatus> run(Invocation& invocation) {
 
 const Verb kListVerb = {
     .name = "list",
-    .arguments = "[--all]",
+    .arguments = "",
     .summary = "List what is bad: suspect and faulty records",
     .least_arguments = 0,
     .most_arguments = 0,

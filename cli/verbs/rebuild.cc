@@ -14,16 +14,20 @@ void add_options(po::options_description& options) {
 
 Result<ExitStatus> run(Invocation& invocation) {
   const bool only_check = invocation.has("check");
-  auto store = invocation.open_store(Store::Mode::kWrite);
+  auto store = invocation.open_store(only_check ? Store::Mode::kRead : Store::Mode::kWrite);
   if (!store) return store.error();
-  const auto different = store->rebuild(!only_check);
-  if (!different) return different.error();
-  if (*different == 0) {
+  const auto wrong = store->count_wrong_records();
+  if (!wrong) return wrong.error();
+  if (*wrong == 0) {
     invocation.output().note("the records are exactly what the events add up to");
     return kExitDone;
   }
+  if (!only_check) {
+    if (auto rebuilt = store->rebuild(); !rebuilt) return rebuilt.error();
+  }
   invocation.output().warning(
-      fmt::format("{} rows were not what the events add up to; {}", *different,
+      fmt::format("{} {} not what the events add up to; {}", *wrong,
+                  *wrong == 1 ? "record was" : "records were",
                   only_check ? "'poisonctl rebuild' makes them again" : "they were made again"));
   return kExitFindings;
 }
@@ -32,7 +36,7 @@ Result<ExitStatus> run(Invocation& invocation) {
 
 const Verb kRebuildVerb = {
     .name = "rebuild",
-    .arguments = "[--check]",
+    .arguments = "",
     .summary = "Derive the records from the events again, or prove that they are equal",
     .least_arguments = 0,
     .most_arguments = 0,

@@ -35,7 +35,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   const auto& source = invocation.option<std::string>("source");
   if (!is_source_name(source)) {
     return Error{ErrorCode::kUsage,
-                 fmt::format("--source '{}': expected at most 32 of a-z, 0-9, '.', '_', '-'",
+                 fmt::format("--source '{}': expected 1 to 32 of a-z, 0-9, '.', '_', '-'",
                              printable(source))};
   }
   const auto& note = invocation.option<std::string>("note");

@@ -10,15 +10,17 @@ namespace {
 namespace po = boost::program_options;
 
 void add_snapshot_options(po::options_description& options) {
-  options.add_options()("keep", po::value<std::size_t>()->default_value(3)->value_name("N"),
+  options.add_options()("keep", po::value<std::int64_t>()->default_value(3)->value_name("N"),
                         "how many of the newest snapshots stay");
 }
 
 Result<ExitStatus> run_snapshot(Invocation& invocation) {
   const auto provenance = invocation.provenance("operator");
   if (!provenance) return provenance.error();
-  const auto made = make_snapshot(invocation.registry_path(), provenance->time,
-                                  invocation.option<std::size_t>("keep"));
+  const auto keep = invocation.option<std::int64_t>("keep");
+  if (keep < 1) return Error{ErrorCode::kUsage, fmt::format("--keep {}: expected 1 or more", keep)};
+  const auto made =
+      make_snapshot(invocation.registry_path(), provenance->time, static_cast<std::size_t>(keep));
   if (!made) return made.error();
   invocation.output().line(*made);
   return kExitDone;
@@ -49,7 +51,7 @@ Result<ExitStatus> run_recover(Invocation& invocation) {
 
 const Verb kSnapshotVerb = {
     .name = "snapshot",
-    .arguments = "[--keep N]",
+    .arguments = "",
     .summary = "Keep a checked copy of the registry beside it",
     .least_arguments = 0,
     .most_arguments = 0,

@@ -99,7 +99,7 @@ Result<ExitStatus> run(Invocation& invocation) {
 
 const Verb kResolveVerb = {
     .name = "resolve",
-    .arguments = "RANGE... --as HOW --reason TEXT",
+    .arguments = "RANGE...",
     .summary = "End records: repaired, replaced, cleared or acquitted",
     .least_arguments = 1,
     .most_arguments = 1U << 20U,

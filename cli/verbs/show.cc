@@ -92,8 +92,8 @@ std::string record_text(const Record& record, const Machine& machine) {
                         shown_time(record.resolved), printable(record.resolution_reason, 200));
   }
   if (record.reopened != 0) {
-    text += fmt::format("  reopened    {} times: it failed again after it was resolved\n",
-                        record.reopened);
+    text += fmt::format("  reopened    {}: it failed again after it was resolved\n",
+                        record.reopened == 1 ? "once" : fmt::format("{} times", record.reopened));
   }
   const bool looked = record.outcome_boot_id == machine.boot_id;
   text += fmt::format("  retirement  {}: {}\n", to_word(retirement),

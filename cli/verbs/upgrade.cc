@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include "cli/verb.h"
-#include "registry/checkpoint.h"
 
 namespace poisonctl {
 namespace {
@@ -11,16 +10,9 @@ Result<ExitStatus> run(Invocation& invocation) {
   // Opening for writing is all it takes; every verb that writes does it too.
   auto store = invocation.open_store(Store::Mode::kWrite);
   if (!store) return store.error();
-  // The entries have hashes only now: pin them.
-  const auto head = store->head();
-  if (!head) return head.error();
-  const auto provenance = invocation.provenance("operator");
-  if (!provenance) return provenance.error();
-  if (auto pinned = update_checkpoint(invocation.registry_path(), *head, provenance->time);
-      !pinned) {
-    return pinned.error();
+  if (!store->upgraded_from()) {
+    invocation.output().note(invocation.registry_path() + ": has the newest schema already");
   }
-  invocation.output().note(fmt::format("{} has the newest schema", invocation.registry_path()));
   return kExitDone;
 }
 

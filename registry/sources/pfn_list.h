@@ -1,4 +1,4 @@
-// Source "pfn-list": frame numbers, one a line, as scripts around the kernel's debugfs files keep
+// Source "pfn": frame numbers, one a line, as scripts around the kernel's debugfs files keep
 // them.
 #pragma once
 

@@ -16,6 +16,8 @@ struct StreamSource {
   std::string_view default_path;
   Result<SourceReport> (*collect)(ByteStream& stream, const SourceSettings& settings,
                                   const EventSink& sink);
+  // Why `default_path` may not be there, for people; may be empty.
+  std::string_view when_missing = {};
 };
 
 std::span<const StreamSource> stream_sources();

@@ -30,7 +30,7 @@ load helpers
   ends 0 p emit e820
   same "$output" "memmap=0x1000%0x3400000-1+5"
   ends 0 p show 0x3400000
-  says "$output" "reopened    1 times"
+  says "$output" "reopened    once"
 }
 
 @test "an old error that is read late does not open a resolved frame" {

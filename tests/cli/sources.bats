@@ -38,7 +38,7 @@ events() { sqlite3 "$REGISTRY" "SELECT count(*) FROM event"; }
       "$name $EXAMPLES/$file"
     cp "$REGISTRY" "$BATS_TEST_TMPDIR/before"
     ends 0 p collect "$name" "$EXAMPLES/$file"
-    says "$stderr" "0 recorded" "$count known already"
+    says "$stderr" "nothing new; $count known already"
     cmp "$REGISTRY" "$BATS_TEST_TMPDIR/before"
     ends 0 p audit verify
     ends 0 p rebuild --check
