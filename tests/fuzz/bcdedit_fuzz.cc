@@ -5,6 +5,6 @@
 using namespace poisonctl;  // NOLINT(google-build-using-namespace)
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  fuzz_source(collect_bcdedit, data, size);
+  fuzz_source(collect_bcdedit, data, size, FuzzTexts::kAsRead);
   return 0;
 }
