@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // 20260301T120000Z: sorts by time, and is a name on every file system.
+constexpr std::size_t kStampSize = 16;
 std::string stamp(Time now) {
   std::string text = to_rfc3339(std::chrono::floor<std::chrono::seconds>(now));
   std::erase_if(text, [](char c) { return c == '-' || c == ':'; });
@@ -34,7 +35,9 @@ std::vector<std::string> snapshots_of(const std::string& registry) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (entry->path().filename().string().starts_with(prefix)) {
+    const std::string name = entry->path().filename().string();
+    // Not what a copy that was cut short left behind.
+    if (name.starts_with(prefix) && name.size() == prefix.size() + kStampSize) {
       found.push_back(entry->path().string());
     }
   }

@@ -275,6 +275,7 @@ TEST_F(RecoveryTest, NothingThatWasSetAsideIsOverwritten) {
 TEST_F(RecoveryTest, KeepsTheNewestSnapshots) {
   fill(5);
   tree_.write("registry.db.snapshots-are-great", "not one");
+  tree_.write("registry.db.snapshot-20990101T000000Z.new", "cut short");
   tree_.write("other.db.snapshot-20200101T000000Z", "of another");
   for (int hour = 1; hour <= 5; ++hour) {
     const auto made = make_snapshot(path(), at_second(3600 * hour), 2);
@@ -284,8 +285,9 @@ TEST_F(RecoveryTest, KeepsTheNewestSnapshots) {
   EXPECT_EQ(files(),
             (std::set<std::string>{
                 "registry.db", "registry.db.head", "registry.db.key",
-                "registry.db.snapshots-are-great", "other.db.snapshot-20200101T000000Z",
-                "registry.db.snapshot-20260101T040000Z", "registry.db.snapshot-20260101T050000Z"}));
+                "registry.db.snapshot-20990101T000000Z.new", "registry.db.snapshots-are-great",
+                "other.db.snapshot-20200101T000000Z", "registry.db.snapshot-20260101T040000Z",
+                "registry.db.snapshot-20260101T050000Z"}));
   // One at least.
   ASSERT_TRUE(make_snapshot(path(), at_second(3600 * 6), 0).ok());
   EXPECT_TRUE(std::filesystem::exists(path() + ".snapshot-20260101T060000Z"));
