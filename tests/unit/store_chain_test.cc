@@ -1,6 +1,7 @@
 // verify_chain names the first entry that is not as it was written, whatever was done to the file.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <random>
 
@@ -193,6 +194,18 @@ TEST_F(StoreChainTest, NamesTheFirstEntryThatIsNotAtItsPlace) {
       {"a size without an address", "UPDATE event SET size = 4096 WHERE id = 4", 4},
   };
   for (const Case& c : cases) EXPECT_EQ(first_bad_after(c.sql), c.first_bad) << c.what;
+}
+
+// No memory is allocated by the length that a row says, and the entry is named all the same.
+TEST_F(StoreChainTest, NamesAnEntryThatIsTooLargeToBeRead) {
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path().c_str(), &database), SQLITE_OK);
+  EXPECT_EQ(
+      sqlite3_exec(database, "UPDATE event SET evidence = printf('%.2000000c', 'x') WHERE id = 5",
+                   nullptr, nullptr, nullptr),
+      SQLITE_OK);
+  sqlite3_close(database);
+  EXPECT_EQ(first_bad(), 5);
 }
 
 // A chain whose end was cut off is a chain: this is what the checkpoint is for.
