@@ -64,6 +64,7 @@ TEST_F(StoreUpgradeTest, KeepsEveryEntryAndDerivesTheSameRecords) {
   // Each row of the old table of records, as the new program tells it.
   const auto database =
       sqlite::Database::open(tree_.path("registry.db.schema-1"), sqlite::OpenMode::kWrite, 0);
+  ASSERT_TRUE(database.ok()) << database.error().message;
   auto rows = database->prepare(
       "SELECT address, size, id, condition, events FROM record "
       "ORDER BY address, size");
