@@ -22,7 +22,7 @@ std::size_t width_of(std::string_view text) {
 
 bool wants_colour() {
   // NO_COLOR changes how a terminal looks and nothing else.
-  const char* const no_color = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe)
+  const char* const no_color = std::getenv("NO_COLOR");
   return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
 }
 

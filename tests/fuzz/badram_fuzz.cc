@@ -4,7 +4,7 @@
 #include "registry/sources/badram.h"
 #include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 namespace {
 

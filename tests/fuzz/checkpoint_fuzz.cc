@@ -8,7 +8,7 @@
 #include "registry/text.h"
 #include "tests/fuzz/fuzz_check.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text = as_text(data, size);

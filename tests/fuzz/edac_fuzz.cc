@@ -5,7 +5,7 @@
 #include "registry/text.h"
 #include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 namespace {
 

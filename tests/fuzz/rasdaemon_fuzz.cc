@@ -8,7 +8,7 @@
 #include "registry/sources/rasdaemon.h"
 #include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 namespace {
 

@@ -213,8 +213,18 @@ TEST_F(StoreChainTest, NamesAnEntryThatIsTooLargeToBeRead) {
 
 // A chain whose end was cut off is a chain: this is what the checkpoint is for.
 TEST_F(StoreChainTest, ACutEndAloneCannotBeSeen) {
-  EXPECT_EQ(first_bad_after("DELETE FROM event WHERE id > 3"), 0);
+  EXPECT_EQ(first_bad_after("DELETE FROM event WHERE id > 3;"
+                            "DELETE FROM import WHERE id NOT IN (SELECT import FROM event)"),
+            0);
   EXPECT_EQ(first_bad_after("DELETE FROM event; DELETE FROM import"), 0);
+}
+
+TEST_F(StoreChainTest, AnImportWithoutAnEntryIsSeen) {
+  EXPECT_EQ(first_bad_after("DELETE FROM event WHERE id > 3"), 4);
+  EXPECT_NE(first_bad_after("INSERT INTO import SELECT id + 100, time_ns, monotonic_ns, source, "
+                            "source_version, origin, tool, uid, boot_id, kernel_release, host_id, "
+                            "product_uuid, product_serial, page_size FROM import WHERE id = 1"),
+            0);
 }
 
 TEST_F(StoreChainTest, DerivedTablesAreNotInTheChain) {

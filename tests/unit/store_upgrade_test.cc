@@ -116,7 +116,7 @@ TEST_F(StoreUpgradeTest, KeepsACopyThatIsTheOldRegistry) {
 TEST_F(StoreUpgradeTest, AReaderIsToldAndNothingChanges) {
   const auto store = Store::open(path(), Mode::kRead);
   ASSERT_FALSE(store.ok());
-  EXPECT_EQ(store.error().code, ErrorCode::kBadData);
+  EXPECT_EQ(store.error().code, ErrorCode::kUnknownForm);
   for (const std::string_view told : {"version 1", "version 2", "poisonctl upgrade"}) {
     EXPECT_NE(store.error().message.find(told), std::string::npos) << store.error().message;
   }
@@ -132,7 +132,7 @@ TEST_F(StoreUpgradeTest, ANewerSchemaIsRefusedByItsNumber) {
     for (const Mode mode : {Mode::kRead, Mode::kWrite, Mode::kCreate}) {
       const auto store = Store::open(path(), mode);
       ASSERT_FALSE(store.ok());
-      EXPECT_EQ(store.error().code, ErrorCode::kBadData);
+      EXPECT_EQ(store.error().code, ErrorCode::kUnknownForm);
       EXPECT_NE(store.error().message.find(fmt::format("version {},", int{version})),
                 std::string::npos)
           << store.error().message;
