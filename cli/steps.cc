@@ -88,7 +88,7 @@ Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
   for (const Event& event : events) {
     if (auto added = import->add(event); !added) return added.error();
   }
-  const auto summary = import->commit();
+  auto summary = import->commit();
   if (summary) report_import(invocation.output(), *summary);
   return summary;
 }
