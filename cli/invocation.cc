@@ -76,6 +76,48 @@ Result<const MemoryMap*> Invocation::memory_map() {
   return &*memory_map_;
 }
 
+Result<CheckedMachine> Invocation::checked_machine() {
+  const auto here = machine();
+  if (!here) return here.error();
+  const auto map = memory_map();
+  if (!map) return map.error();
+  if (!placement_) {
+    auto loaded = load_placement(*sysroot_);
+    if (!loaded) return loaded.error();
+    auto nodes = load_nodes(*sysroot_);
+    if (!nodes) return nodes.error();
+    for (const std::string& missing : loaded->not_known) output().warning(missing);
+    placement_ = *std::move(loaded);
+    nodes_ = *std::move(nodes);
+  }
+  return CheckedMachine{**map, *placement_, nodes_, (*here)->page_shift};
+}
+
+Result<const TopologyReading*> Invocation::topology() {
+  if (!topology_) {
+    const auto here = machine();
+    if (!here) return here.error();
+    const auto map = memory_map();
+    if (!map) return map.error();
+    auto loaded = load_topology(*sysroot_, **here, **map);
+    if (!loaded) return loaded.error();
+    topology_ = *std::move(loaded);
+  }
+  return &*topology_;
+}
+
+Result<Quarantine> Invocation::quarantine(Store& store) {
+  const auto now = topology();
+  if (!now) {
+    output().detail("the topology cannot be read, so no record is compared with it: " +
+                    now.error().message);
+    return Quarantine::prepare({}, {});
+  }
+  const auto snapshots = store.snapshots();
+  if (!snapshots) return snapshots.error();
+  return Quarantine::prepare(*snapshots, (*now)->topology);
+}
+
 Result<Store> Invocation::open_store(Store::Mode mode) {
   if (mode == Store::Mode::kCreate && registry_path() == kDefaultRegistry) {
     if (auto made = make_default_folder(); !made) return made.error();
@@ -119,6 +161,8 @@ Result<Provenance> Invocation::provenance(const std::string& source) {
   made.product_uuid = (*here)->product_uuid;
   made.product_serial = (*here)->product_serial;
   made.page_shift = (*here)->page_shift;
+  // Who may not see the memory map can still record.
+  if (const auto now = topology()) made.topology = to_text((*now)->topology);
   return made;
 }
 

@@ -9,12 +9,16 @@
 #include <vector>
 
 #include "cli/output.h"
+#include "registry/check.h"
 #include "registry/event.h"
 #include "registry/machine.h"
 #include "registry/memory_map.h"
+#include "registry/placement.h"
+#include "registry/quarantine.h"
 #include "registry/result.h"
 #include "registry/store.h"
 #include "registry/sysroot.h"
+#include "registry/topology.h"
 
 namespace poisonctl {
 
@@ -41,6 +45,13 @@ class Invocation {
   Result<const SysRoot*> sysroot();
   Result<const Machine*> machine();
   Result<const MemoryMap*> memory_map();
+  // What the checks go by. What this user may not see is warned of, once.
+  Result<CheckedMachine> checked_machine();
+
+  Result<const TopologyReading*> topology();
+  // What became of the records of this registry's snapshots on this machine. Where the topology
+  // cannot be read at all, nothing is said against any record.
+  Result<Quarantine> quarantine(Store& store);
 
   // The registry. kCreate also makes the folder of the default path (0750). A registry that does
   // not exist is kNoInput with a message for people.
@@ -59,6 +70,9 @@ class Invocation {
   std::unique_ptr<SysRoot> sysroot_;
   std::optional<Machine> machine_;
   std::optional<MemoryMap> memory_map_;
+  std::optional<Placement> placement_;
+  std::vector<NodeRange> nodes_;
+  std::optional<TopologyReading> topology_;
 };
 
 }  // namespace poisonctl

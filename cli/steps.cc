@@ -11,6 +11,8 @@ namespace poisonctl {
 
 namespace {
 
+namespace po = boost::program_options;
+
 // Which state of a part says most about the whole.
 int gravity(Retirement retirement) {
   switch (retirement) {
@@ -51,32 +53,56 @@ std::vector<RetirementRun> runs_within(std::span<const RetirementRun> runs,
 
 }  // namespace
 
-Result<std::vector<Record>> load_records(Store& store) {
+Result<std::vector<Record>> load_records(Invocation& invocation, Store& store) {
+  const auto quarantine = invocation.quarantine(store);
+  if (!quarantine) return quarantine.error();
   std::vector<Record> records;
   auto read = store.for_each_record([&](const Record& record) {
     records.push_back(record);
+    static_cast<void>(quarantine->apply(records.back()));
     return true;
   });
   if (!read) return read.error();
   return records;
 }
 
-Result<RetireList> load_retire_list(Invocation& invocation) {
-  const auto machine = invocation.machine();
+void add_list_options(po::options_description& options) {
+  options.add_options()("bounds", po::value<std::string>()->value_name("NAME=N,..."),
+                        "how much the list may take: frames, per-mille, node-per-mille, floor, "
+                        "hard-per-mille")("include-injected", "also what a test put there");
+}
+
+Result<ListPolicy> list_policy(const Invocation& invocation) {
+  ListPolicy policy;
+  policy.checks.include_injected = invocation.has("include-injected");
+  if (invocation.has("bounds")) {
+    const auto bounds = parse_bounds(invocation.option<std::string>("bounds"));
+    if (!bounds) return bounds.error();
+    policy.bounds = *bounds;
+  }
+  return policy;
+}
+
+Result<LoadedList> load_checked_list(Invocation& invocation) {
+  const auto policy = list_policy(invocation);
+  if (!policy) return policy.error();
+  const auto machine = invocation.checked_machine();
   if (!machine) return machine.error();
-  const auto map = invocation.memory_map();
-  if (!map) return map.error();
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
   const auto generation = store->generation();
   if (!generation) return generation.error();
-  const auto records = load_records(*store);
+  auto records = load_records(invocation, *store);
   if (!records) return records.error();
-  CheckResult checked = check_records(*records, **map, (*machine)->page_shift);
-  return RetireList{.generation = *generation,
-                    .page_shift = (*machine)->page_shift,
-                    .frames = std::move(checked.accepted),
-                    .refused = std::move(checked.refused)};
+  CheckedList checked =
+      make_retire_list(std::span<const Record>(*records), *machine, *policy, *generation);
+  return LoadedList{.records = *std::move(records), .checked = std::move(checked)};
+}
+
+Result<RetireList> load_retire_list(Invocation& invocation) {
+  auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  return std::move(loaded->checked.list);
 }
 
 Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
@@ -132,7 +158,7 @@ Result<Verification> verify_records(Invocation& invocation) {
 
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
-  const auto records = load_records(*store);
+  const auto records = load_records(invocation, *store);
   if (!records) return records.error();
   auto runs = read_retirement(**root, faulty_frames(*records, shift), **map, shift);
   if (!runs) return runs.error();

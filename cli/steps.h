@@ -2,6 +2,7 @@
 // flags to outcomes.
 #pragma once
 
+#include <boost/program_options/options_description.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,10 +16,20 @@
 
 namespace poisonctl {
 
-// All records, sorted by address.
-Result<std::vector<Record>> load_records(Store& store);
+// All records, sorted by address, those that are about other memory quarantined.
+Result<std::vector<Record>> load_records(Invocation& invocation, Store& store);
 
-// The registry of the invocation, read and checked against its machine.
+// --bounds and --include-injected: how much of what is known a list takes.
+void add_list_options(boost::program_options::options_description& options);
+Result<ListPolicy> list_policy(const Invocation& invocation);
+
+// The registry of the invocation, read, checked against its machine and bounded.
+struct LoadedList {
+  std::vector<Record> records;
+  CheckedList checked;
+};
+Result<LoadedList> load_checked_list(Invocation& invocation);
+// Only what backends see of it.
 Result<RetireList> load_retire_list(Invocation& invocation);
 
 // Stores events that somebody states now, in one import, and says what people should know of it.

@@ -39,6 +39,8 @@ extern const Verb kPlanVerb;
 extern const Verb kEmitVerb;
 extern const Verb kVerifyVerb;
 extern const Verb kCaptureVerb;
+extern const Verb kTopologyVerb;
+extern const Verb kHandoverVerb;
 extern const Verb kAuditVerb;
 extern const Verb kRebuildVerb;
 extern const Verb kSnapshotVerb;

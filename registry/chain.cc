@@ -70,6 +70,12 @@ Digest Hasher::digest(std::string_view message) {
   return digest;
 }
 
+std::string Hasher::snapshot_name(std::string_view snapshot) {
+  constexpr std::size_t kBytes = 8;
+  return snapshot.empty() ? std::string()
+                          : to_hex_text(as_bytes(digest(snapshot)).substr(0, kBytes));
+}
+
 Digest Hasher::of_import(std::int64_t id, const Provenance& provenance) {
   buffer_.clear();
   put(buffer_, static_cast<std::uint64_t>(id));
@@ -86,6 +92,8 @@ Digest Hasher::of_import(std::int64_t id, const Provenance& provenance) {
     put(buffer_, *text);
   }
   put(buffer_, provenance.page_shift.page_size());
+  // An import of before there were snapshots keeps the digest that it had.
+  if (!provenance.topology.empty()) put(buffer_, provenance.topology);
   return digest(buffer_);
 }
 

@@ -37,6 +37,9 @@ class Hasher {
 
   // The digest of an import row.
   Digest of_import(std::int64_t id, const Provenance& provenance);
+  // What a record calls a snapshot by: the first 16 hexadecimal digits of its SHA-256. Empty for no
+  // snapshot.
+  std::string snapshot_name(std::string_view snapshot);
   // The hash of the event with this id: over the hash before it, its import and itself.
   Digest of_event(const Digest& previous, const Digest& import, std::int64_t id,
                   const Event& event);

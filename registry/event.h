@@ -123,6 +123,7 @@ struct Provenance {
   std::string product_uuid;                      // may be empty
   std::string product_serial;                    // may be empty
   PageShift page_shift = PageShift::smallest();  // of the kernel that was looked at
+  std::string topology = {};                     // the snapshot (topology.h); empty: not known
   friend bool operator==(const Provenance&, const Provenance&) = default;
 };
 

@@ -37,6 +37,9 @@ bool is_kernel_image(std::string_view name) {
   return std::find(kParts.begin(), kParts.end(), name) != kParts.end();
 }
 
+// kernel/crash_reserve.c: "Crash kernel" for both the high and the low part.
+bool is_crash_kernel(std::string_view name) { return name.starts_with("Crash kernel"); }
+
 // Types of memory that the firmware holds back (e820_type_to_string; "Reserved" in lower case on
 // arm64, where it is the kernel's own reservation inside System RAM and so no firmware range).
 bool is_firmware_reserved(const Resource& resource) {
@@ -140,6 +143,7 @@ MemoryMap::MemoryMap(std::vector<Resource> resources, std::vector<FirmwareEntry>
   std::vector<ByteRange> device;
   std::vector<ByteRange> reserved;
   std::vector<ByteRange> kernel;
+  std::vector<ByteRange> crash;
   std::vector<ByteRange> firmware_ram;
   for (const Resource& resource : resources_) {
     if (is_system_ram(resource.name)) ram.push_back(resource.range);
@@ -147,6 +151,7 @@ MemoryMap::MemoryMap(std::vector<Resource> resources, std::vector<FirmwareEntry>
     if (is_device_memory(resource.name)) device.push_back(resource.range);
     if (is_firmware_reserved(resource)) reserved.push_back(resource.range);
     if (is_kernel_image(resource.name)) kernel.push_back(resource.range);
+    if (is_crash_kernel(resource.name)) crash.push_back(resource.range);
     end_ = std::max(end_, resource.range.end());
   }
   for (const FirmwareEntry& entry : firmware_) {
@@ -165,6 +170,7 @@ MemoryMap::MemoryMap(std::vector<Resource> resources, std::vector<FirmwareEntry>
   device_memory_ = RangeSet::from_ranges(std::move(device)).minus(system_ram_);
   firmware_reserved_ = RangeSet::from_ranges(std::move(reserved)).minus(installed_ram_);
   kernel_image_ = RangeSet::from_ranges(std::move(kernel));
+  crash_kernel_ = RangeSet::from_ranges(std::move(crash));
 }
 
 Result<std::vector<Resource>> parse_iomem(std::string_view text, const std::string& shown) {

@@ -48,6 +48,8 @@ class MemoryMap {
   [[nodiscard]] const RangeSet& firmware_reserved() const { return firmware_reserved_; }
   // Code, data and bss of the running kernel.
   [[nodiscard]] const RangeSet& kernel_image() const { return kernel_image_; }
+  // What is kept for a kernel that saves a crash (crashkernel=).
+  [[nodiscard]] const RangeSet& crash_kernel() const { return crash_kernel_; }
   // One past the last byte of anything in the map.
   [[nodiscard]] PhysAddr end() const { return end_; }
 
@@ -59,6 +61,7 @@ class MemoryMap {
   RangeSet device_memory_;
   RangeSet firmware_reserved_;
   RangeSet kernel_image_;
+  RangeSet crash_kernel_;
   PhysAddr end_;
 };
 
@@ -86,6 +89,7 @@ Result<std::vector<MemoryBlock>> load_memory_blocks(const SysRoot& sysroot);
 struct NodeRange {
   ByteRange range;
   unsigned node = 0;
+  friend bool operator==(const NodeRange&, const NodeRange&) = default;
 };
 
 // Which node has which blocks, sorted by address, adjacent blocks of a node joined; empty without

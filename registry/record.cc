@@ -9,39 +9,18 @@ namespace poisonctl {
 
 namespace {
 
-// Which of two observations weighs more.
-int weight(EventKind kind) {
-  switch (kind) {
-    case EventKind::kUncorrected:
-      return 6;
-    case EventKind::kDeferred:
-      return 5;
-    case EventKind::kMedia:
-      return 4;
-    case EventKind::kPoisoned:
-      return 3;
-    case EventKind::kInjected:
-      return 2;
-    case EventKind::kCorrected:
-      return 1;
-    case EventKind::kOutcome:
-    case EventKind::kResolution:
-      return 0;
-  }
-  return 0;
-}
-
 void fold_resolution(Record& record, const Event& event, const Provenance& provenance) {
   record.condition = Condition::kResolved;
   record.resolution = event.resolution;
   record.resolution_reason = event.evidence;
   record.resolved = provenance.time;
   record.corrected = {};
+  record.topologies.clear();
 }
 
-void fold_source(Record& record, const std::string& source) {
-  const auto place = std::lower_bound(record.sources.begin(), record.sources.end(), source);
-  if (place == record.sources.end() || *place != source) record.sources.insert(place, source);
+void insert_sorted(std::vector<std::string>& words, const std::string& word) {
+  const auto place = std::lower_bound(words.begin(), words.end(), word);
+  if (place == words.end() || *place != word) words.insert(place, word);
 }
 
 // What an observation makes of the condition.
@@ -63,6 +42,27 @@ void fold_condition(Record& record, const Event& event, Time seen,
 
 }  // namespace
 
+int severity_weight(EventKind kind) {
+  switch (kind) {
+    case EventKind::kUncorrected:
+      return 6;
+    case EventKind::kDeferred:
+      return 5;
+    case EventKind::kMedia:
+      return 4;
+    case EventKind::kPoisoned:
+      return 3;
+    case EventKind::kInjected:
+      return 2;
+    case EventKind::kCorrected:
+      return 1;
+    case EventKind::kOutcome:
+    case EventKind::kResolution:
+      return 0;
+  }
+  return 0;
+}
+
 std::string_view to_word(Condition condition) {
   switch (condition) {
     case Condition::kSuspect:
@@ -71,6 +71,8 @@ std::string_view to_word(Condition condition) {
       return "faulty";
     case Condition::kResolved:
       return "resolved";
+    case Condition::kQuarantined:
+      return "quarantined";
   }
   return "";
 }
@@ -125,7 +127,8 @@ Time time_seen(const Event& event, const Provenance& provenance) {
 }
 
 void fold_event(Record& record, const Event& event, const Provenance& provenance,
-                const CorrectedErrorPolicy& policy, bool row_is_faulty) {
+                const CorrectedErrorPolicy& policy, bool row_is_faulty,
+                const std::string& snapshot) {
   if (event.kind == EventKind::kOutcome) {
     record.last_outcome = event.retirement;
     record.outcome_boot_id = provenance.boot_id;
@@ -141,10 +144,11 @@ void fold_event(Record& record, const Event& event, const Provenance& provenance
   record.last_seen = record.events == 0 ? seen : std::max(record.last_seen, seen);
   record.events += event.count;
   record.granularity = std::min(record.granularity, event.granularity);
-  if (weight(event.kind) > weight(record.severity)) record.severity = event.kind;
+  if (severity_weight(event.kind) > severity_weight(record.severity)) record.severity = event.kind;
   if (!event.label.empty()) record.label = event.label;
   if (event.dram != DramCoordinates{}) record.dram = event.dram;
-  fold_source(record, provenance.source);
+  insert_sorted(record.sources, provenance.source);
+  if (!snapshot.empty()) insert_sorted(record.topologies, snapshot);
   fold_condition(record, event, seen, policy, row_is_faulty);
 }
 

@@ -14,8 +14,12 @@ enum class Condition {
   kSuspect,   // corrected errors only, and not many
   kFaulty,    // must be retired
   kResolved,  // repaired, replaced, cleared or acquitted
+  // We no longer trust that the address means the same cell. Never stored: it depends on the
+  // machine that is looked at (topology.h).
+  kQuarantined,
 };
 std::string_view to_word(Condition condition);
+// Of a condition that can be stored.
 std::optional<Condition> condition_from(std::string_view word);
 
 // When corrected errors make a frame faulty: more than `limit` in `window`, by a leaky bucket that
@@ -55,6 +59,11 @@ struct Record {
   std::string label;         // newest that an event gave
   DramCoordinates dram;      // newest that an event gave
   std::uint64_t reopened = 0;  // how many times an error came after a resolution
+  // The snapshots that it was seen under since the last resolution, by Hasher::snapshot_name,
+  // sorted.
+  std::vector<std::string> topologies = {};
+  // Of a quarantined record: what has changed.
+  std::string quarantine_reason = {};
 
   // The newest outcome, and the boot it is about: worth nothing in any other boot.
   Retirement last_outcome = Retirement::kUnknown;
@@ -74,6 +83,9 @@ struct Record {
   [[nodiscard]] bool is_exact(PageShift shift) const { return granularity <= shift.page_size(); }
 };
 
+// Which of two observations weighs more: the larger number. Outcomes and resolutions weigh nothing.
+int severity_weight(EventKind kind);
+
 // The range of the record that an event belongs to.
 ByteRange record_range(const ByteRange& event_range);
 
@@ -85,9 +97,10 @@ Time time_seen(const Event& event, const Provenance& provenance);
 
 // Adds one event about the record's range. Pure: a record is the fold of its events in the order of
 // their ids, whenever that is computed. `row_is_faulty`: corrected errors in the same DRAM row have
-// passed their limit.
+// passed their limit. `snapshot` is the name of the provenance's topology, or empty.
 void fold_event(Record& record, const Event& event, const Provenance& provenance,
-                const CorrectedErrorPolicy& policy, bool row_is_faulty);
+                const CorrectedErrorPolicy& policy, bool row_is_faulty,
+                const std::string& snapshot = {});
 
 // The DRAM row of a place, as a key: its device and coordinates without the column. Empty when the
 // row is not known.

@@ -27,7 +27,7 @@ using sqlite::Transaction;
 
 constexpr const char* kImportColumns =
     "time_ns, monotonic_ns, source, source_version, origin, tool, uid, boot_id, kernel_release, "
-    "host_id, product_uuid, product_serial, page_size";
+    "host_id, product_uuid, product_serial, page_size, topology";
 constexpr const char* kEventColumns =
     "kind, address, size, granularity, count, observed_ns, foreign_host, label, dram, result, "
     "state, "
@@ -53,7 +53,7 @@ std::string_view state_of(const Event& event) {
   return {};
 }
 
-// Columns of kImportColumns from `first` on.
+// Columns of kImportColumns from `first` on, and the text of the topology after them.
 Result<Provenance> provenance_in(const Statement& row, int first, const std::string& path) {
   const auto shift = PageShift::from_page_size(to_unsigned(row.integer(first + 12)));
   if (!shift) return damaged(path, fmt::format("{} is no page size", row.integer(first + 12)));
@@ -62,6 +62,9 @@ Result<Provenance> provenance_in(const Statement& row, int first, const std::str
     return damaged(path, fmt::format("{} is no user id", uid));
   }
   const auto text = [&](int column) { return std::string(row.text(first + column)); };
+  if (row.is_null(first + 13) != row.is_null(first + 14)) {
+    return damaged(path, "an import points to a topology that is not there");
+  }
   return Provenance{.time = from_ns(row.integer(first)),
                     .monotonic_ns = to_unsigned(row.integer(first + 1)),
                     .source = text(2),
@@ -74,7 +77,8 @@ Result<Provenance> provenance_in(const Statement& row, int first, const std::str
                     .host_id = text(9),
                     .product_uuid = text(10),
                     .product_serial = text(11),
-                    .page_shift = *shift};
+                    .page_shift = *shift,
+                    .topology = text(14)};
 }
 
 // Columns of kEventColumns from `first` on.
@@ -169,7 +173,9 @@ class LogReader {
     if (!events) return events.error();
     bind(*events);
     auto imports =
-        database_.prepare(fmt::format("SELECT {} FROM import WHERE id = ?", kImportColumns));
+        database_.prepare(fmt::format("SELECT {}, (SELECT text FROM topology WHERE topology.id = "
+                                      "import.topology) FROM import WHERE id = ?",
+                                      kImportColumns));
     if (!imports) return imports.error();
     StoredEvent stored;
     std::int64_t import_id = 0;
@@ -247,6 +253,7 @@ struct Store::Import::State {
   ImportSummary summary;
 
   Result<bool> is_known(const Event& event);
+  Result<std::optional<std::int64_t>> topology_row();
   Result<void> insert_import_row();
   Result<void> insert_event_row(const Event& event);
 };
@@ -325,8 +332,12 @@ Result<void> upgrade(const Database& db, std::int64_t from) {
   if (!now) return now.error();
   if (now->version != from) return {};
   if (auto kept = keep_copy(db.path(), from); !kept) return kept;
-  if (auto done = upgrade_schema_from_1(db); !done) return done;
-  if (auto filled = fill_after_upgrade(db); !filled) return filled;
+  if (from == 1) {
+    if (auto done = upgrade_schema_from_1(db); !done) return done;
+    if (auto filled = fill_after_upgrade(db); !filled) return filled;
+  } else {
+    if (auto done = upgrade_schema_from_2(db); !done) return done;
+  }
   return transaction->commit();
 }
 
@@ -419,7 +430,7 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
   auto deriver = Deriver::prepare(db);
   if (!deriver) return deriver.error();
   auto insert_import = db.prepare(
-      fmt::format("INSERT INTO import ({}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", kImportColumns));
+      fmt::format("INSERT INTO import ({}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", kImportColumns));
   if (!insert_import) return insert_import.error();
   auto insert_event = db.prepare(fmt::format(
       "INSERT INTO event (id, import, {}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", kEventColumns));
@@ -493,7 +504,27 @@ Result<bool> Store::Import::State::is_known(const Event& event) {
   return found;
 }
 
+// The row of the topology of this import, made if it is a new one; NULL without one.
+Result<std::optional<std::int64_t>> Store::Import::State::topology_row() {
+  if (provenance.topology.empty()) return std::optional<std::int64_t>();
+  auto put = db->prepare("INSERT OR IGNORE INTO topology (text) VALUES (?)");
+  if (!put) return put.error();
+  if (auto done = put->bind(1, provenance.topology).run(); !done) return done.error();
+  auto find = db->prepare("SELECT id FROM topology WHERE text = ?");
+  if (!find) return find.error();
+  const auto row = find->bind(1, provenance.topology).step();
+  if (!row) return row.error();
+  return std::optional(find->integer(0));
+}
+
 Result<void> Store::Import::State::insert_import_row() {
+  const auto topology = topology_row();
+  if (!topology) return topology.error();
+  if (*topology) {
+    insert_import.bind(14, **topology);
+  } else {
+    insert_import.bind_null(14);
+  }
   auto inserted = insert_import.bind(1, to_ns(provenance.time))
                       .bind(2, to_signed(provenance.monotonic_ns))
                       .bind(3, provenance.source)
@@ -631,6 +662,18 @@ Result<void> Store::for_each_event_without_place(
   return LogReader(connection_->db, "WHERE address IS NULL OR foreign_host <> ''")
       .run([](Statement&) {}, [&](const StoredEvent& stored, const Digest&,
                                   std::string_view) { return visit(stored); });
+}
+
+Result<std::vector<std::string>> Store::snapshots() {
+  auto statement = connection_->db.prepare("SELECT text FROM topology ORDER BY id");
+  if (!statement) return statement.error();
+  std::vector<std::string> snapshots;
+  for (;;) {
+    const auto row = statement->step();
+    if (!row) return row.error();
+    if (!*row) return snapshots;
+    snapshots.emplace_back(statement->text(0));
+  }
 }
 
 Result<std::optional<StoredEvent>> Store::event(std::int64_t id) {

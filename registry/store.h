@@ -132,6 +132,9 @@ class Store {
                                     const std::function<bool(const StoredEvent&)>& visit);
   Result<void> for_each_event_without_place(const std::function<bool(const StoredEvent&)>& visit);
 
+  // The topology snapshots that events point to, in the order in which they were first seen.
+  Result<std::vector<std::string>> snapshots();
+
   // One event, if it is there.
   Result<std::optional<StoredEvent>> event(std::int64_t id);
 

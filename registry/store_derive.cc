@@ -17,15 +17,15 @@ Time from_ns(std::int64_t ns) { return Time(std::chrono::nanoseconds(ns)); }
 std::int64_t to_signed(std::uint64_t value) { return static_cast<std::int64_t>(value); }
 std::uint64_t to_unsigned(std::int64_t value) { return static_cast<std::uint64_t>(value); }
 
-std::vector<std::string> split_sources(std::string_view text) {
-  std::vector<std::string> sources;
+std::vector<std::string> split_words_at_commas(std::string_view text) {
+  std::vector<std::string> words;
   while (!text.empty()) {
     const auto comma = text.find(',');
-    sources.emplace_back(text.substr(0, comma));
+    words.emplace_back(text.substr(0, comma));
     if (comma == std::string_view::npos) break;
     text.remove_prefix(comma + 1);
   }
-  return sources;
+  return words;
 }
 
 Result<void> prepare_into(const sqlite::Database& database, Statement& target,
@@ -41,7 +41,7 @@ Result<void> prepare_into(const sqlite::Database& database, Statement& target,
 const char* const kRecordColumns =
     "address, size, id, granularity, condition, severity, sources, first_seen_ns, last_seen_ns, "
     "events, ce_level, ce_filled_ns, label, dram, reopened, outcome, outcome_boot_id, outcome_how, "
-    "resolution, resolution_reason, resolved_ns";
+    "resolution, resolution_reason, resolved_ns, topologies";
 
 Result<Record> record_in(const Statement& row, const std::string& path) {
   const auto range =
@@ -63,7 +63,7 @@ Result<Record> record_in(const Statement& row, const std::string& path) {
       .granularity = to_unsigned(row.integer(3)),
       .condition = *condition,
       .severity = *severity,
-      .sources = split_sources(row.text(6)),
+      .sources = split_words_at_commas(row.text(6)),
       .first_seen = from_ns(row.integer(7)),
       .last_seen = from_ns(row.integer(8)),
       .events = to_unsigned(row.integer(9)),
@@ -71,6 +71,7 @@ Result<Record> record_in(const Statement& row, const std::string& path) {
       .label = std::string(row.text(12)),
       .dram = *dram,
       .reopened = to_unsigned(row.integer(14)),
+      .topologies = split_words_at_commas(row.text(21)),
       .last_outcome = *outcome,
       .outcome_boot_id = std::string(row.text(16)),
       .outcome_how = std::string(row.text(17)),
@@ -91,7 +92,7 @@ Result<Deriver> Deriver::prepare(const sqlite::Database& database) {
           database, deriver.put_,
           fmt::format(
               "INSERT OR REPLACE INTO record ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,"
-              "?13,?14,?15,?16,?17,?18,?19,?20,?21)",
+              "?13,?14,?15,?16,?17,?18,?19,?20,?21,?22)",
               kRecordColumns));
       !ok) {
     return ok.error();
@@ -127,6 +128,14 @@ Result<const Record*> Deriver::find(const ByteRange& range) {
   const auto record = load(range);
   if (!record) return record.error();
   return static_cast<const Record*>(*record);
+}
+
+const std::string& Deriver::snapshot_name(const Provenance& provenance) {
+  if (snapshot_ != provenance.topology) {
+    snapshot_ = provenance.topology;
+    snapshot_name_ = hasher_.snapshot_name(snapshot_);
+  }
+  return snapshot_name_;
 }
 
 Result<Deriver::Row*> Deriver::load_row(const std::string& key) {
@@ -209,7 +218,7 @@ Result<Deriver::Change> Deriver::fold(std::int64_t id, const Event& event,
   if (event.kind == EventKind::kResolution) {
     if (auto renewed = renew_row(**record, event.resolution); !renewed) return renewed.error();
   }
-  fold_event(**record, event, provenance, policy_, *row_is_faulty);
+  fold_event(**record, event, provenance, policy_, *row_is_faulty, snapshot_name(provenance));
   change.reopened = (*record)->reopened != reopened;
   return change;
 }
@@ -217,6 +226,7 @@ Result<Deriver::Change> Deriver::fold(std::int64_t id, const Event& event,
 Result<void> Deriver::store(const Record& record) {
   const std::string sources = fmt::format("{}", fmt::join(record.sources, ","));
   const std::string dram = to_text(record.dram);
+  const std::string topologies = fmt::format("{}", fmt::join(record.topologies, ","));
   return put_.bind(1, to_signed(record.range.begin().value()))
       .bind(2, to_signed(record.range.size()))
       .bind(3, record.id)
@@ -238,6 +248,7 @@ Result<void> Deriver::store(const Record& record) {
       .bind(19, to_word(record.resolution))
       .bind(20, record.resolution_reason)
       .bind(21, to_ns(record.resolved))
+      .bind(22, topologies)
       .run();
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "registry/chain.h"
 #include "registry/record.h"
 #include "registry/result.h"
 #include "registry/sqlite.h"
@@ -52,6 +53,8 @@ class Deriver {
   // Makes the suspect records of a row that has just become faulty faulty too.
   Result<void> condemn_row(const std::string& key);
   Result<Row*> load_row(const std::string& key);
+  // Of the provenance's topology; the events of one import have one, so it is computed once.
+  const std::string& snapshot_name(const Provenance& provenance);
   Result<void> store(const Record& record);
 
   const sqlite::Database* database_;
@@ -60,6 +63,9 @@ class Deriver {
   sqlite::Statement put_;
   sqlite::Statement find_row_;
   sqlite::Statement put_row_;
+  Hasher hasher_;
+  std::string snapshot_;
+  std::string snapshot_name_;
   std::map<ByteRange, Record> records_;
   std::map<std::string, Row> rows_;
 };

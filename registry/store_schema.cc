@@ -9,6 +9,10 @@ namespace {
 // Append-only: what was said. Addresses are below 2^56 and sizes above 0 (registry/address.h); both
 // are NULL for evidence without a place.
 constexpr const char* kLogTables = R"sql(
+CREATE TABLE topology (
+  id             INTEGER PRIMARY KEY,
+  text           TEXT NOT NULL UNIQUE  -- a snapshot: README.md
+) STRICT;
 CREATE TABLE import (
   id             INTEGER PRIMARY KEY,
   time_ns        INTEGER NOT NULL,  -- UTC, since 1970
@@ -23,7 +27,8 @@ CREATE TABLE import (
   host_id        TEXT NOT NULL,
   product_uuid   TEXT NOT NULL,
   product_serial TEXT NOT NULL,
-  page_size      INTEGER NOT NULL
+  page_size      INTEGER NOT NULL,
+  topology       INTEGER REFERENCES topology (id)  -- NULL: not known
 ) STRICT;
 CREATE TABLE event (
   id           INTEGER PRIMARY KEY,
@@ -69,6 +74,7 @@ CREATE TABLE record (
   resolution        TEXT NOT NULL,
   resolution_reason TEXT NOT NULL,
   resolved_ns       INTEGER NOT NULL,
+  topologies        TEXT NOT NULL,  -- names of snapshots, sorted, with commas between
   PRIMARY KEY (address, size)
 ) STRICT, WITHOUT ROWID;
 -- Corrected errors by DRAM row.
@@ -125,7 +131,7 @@ Result<void> upgrade_schema_from_1(const sqlite::Database& database) {
       std::string(kLogTables) +
       "INSERT INTO import SELECT id, time_ns, 0, source, '', '', tool, uid, boot_id, "
       "kernel_release,"
-      "  host_id, product_uuid, '', page_size FROM import_1 ORDER BY id;"
+      "  host_id, product_uuid, '', page_size, NULL FROM import_1 ORDER BY id;"
       // Version 1 marked a range of which not all is bad; its size is all that is known of how
       // exact.
       "INSERT INTO event SELECT id, import, kind, address, size,"
@@ -133,6 +139,16 @@ Result<void> upgrade_schema_from_1(const sqlite::Database& database) {
       "  FROM event_1 ORDER BY id;"
       "DROP TABLE event_1; DROP TABLE import_1;" +
       kDerivedTables + marks();
+  return database.execute(script.c_str());
+}
+
+Result<void> upgrade_schema_from_2(const sqlite::Database& database) {
+  const std::string script =
+      "CREATE TABLE topology (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;"
+      "ALTER TABLE import ADD COLUMN topology INTEGER REFERENCES topology (id);"
+      // Nobody knows what the machine was when these records were made.
+      "ALTER TABLE record ADD COLUMN topologies TEXT NOT NULL DEFAULT '';" +
+      marks();
   return database.execute(script.c_str());
 }
 

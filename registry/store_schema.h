@@ -11,7 +11,7 @@ namespace poisonctl {
 
 // "pois" in ASCII; tells a registry from any other SQLite file (sqlite.org/fileformat.html, 1.3).
 inline constexpr std::int64_t kApplicationId = 0x706f6973;
-inline constexpr std::int64_t kSchemaVersion = 2;
+inline constexpr std::int64_t kSchemaVersion = 3;
 
 // What a file is.
 struct SchemaState {
@@ -27,8 +27,11 @@ Result<void> create_schema(const sqlite::Database& database);
 // Only those that are derived from the log: what a rebuild makes to compare with.
 Result<void> create_derived_tables(const sqlite::Database& database);
 
-// Brings the tables of version 1 to version 2, except for the derived tables and the hashes, which
+// Brings the tables of version 1 to the newest, except for the derived tables and the hashes, which
 // the caller fills. Inside the caller's transaction.
 Result<void> upgrade_schema_from_1(const sqlite::Database& database);
+
+// Brings the tables of version 2 to the newest; hashes and records stay as they are. Likewise.
+Result<void> upgrade_schema_from_2(const sqlite::Database& database);
 
 }  // namespace poisonctl

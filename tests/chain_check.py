@@ -34,6 +34,8 @@ def import_digest(number, row):
     message = integer(number)
     for name, value in zip(IMPORT, row):
         message += integer(value) if name in INTEGERS else text(value)
+    if row[-1] is not None:
+        message += text(row[-1])
     return hashlib.sha256(message).digest()
 
 
@@ -51,7 +53,8 @@ def chain(database):
     """The hashes of the log, from entry 0, which is no event."""
     hashes = [bytes(32)]
     imports = {number: import_digest(number, row) for number, *row in
-               database.execute(f"SELECT id, {', '.join(IMPORT)} FROM import")}
+               database.execute(f"SELECT id, {', '.join(IMPORT)}, (SELECT text FROM topology WHERE "
+                                "topology.id = import.topology) FROM import")}
     for number, *row in database.execute(f"SELECT id, {', '.join(EVENT)} FROM event ORDER BY id"):
         event = dict(zip(EVENT, row))
         if number != len(hashes):

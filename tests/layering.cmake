@@ -5,7 +5,7 @@ cmake_minimum_required(VERSION 3.25)
 # Which files a rule is for (a regular expression on the path from SOURCE_DIR), which of them are
 # free of it, what a line must not have, and why not.
 set(rules
-  registry_below_all backends_below_cli one_store one_sqlite one_opener cli_only_writes
+  registry_below_all backends_below_cli one_store one_sqlite one_fdt one_opener cli_only_writes
   no_page_shift)
 
 set(registry_below_all_files "^registry/")
@@ -27,6 +27,11 @@ set(one_sqlite_files "^(registry|backends|cli)/")
 set(one_sqlite_free "^registry/sqlite[.]cc$")
 set(one_sqlite_pattern "#include [\"<]sqlite3[.]h")
 set(one_sqlite_why "only registry/sqlite knows the C interface of SQLite")
+
+set(one_fdt_files "^(registry|backends|cli)/")
+set(one_fdt_free "^registry/fdt[.]cc$")
+set(one_fdt_pattern "#include [\"<](lib)?fdt[.]h")
+set(one_fdt_why "only registry/fdt knows the C interface of libfdt")
 
 # The flags of open(2) and the names of its relatives; SysRoot::open and Store::open have neither.
 set(opens_a_file

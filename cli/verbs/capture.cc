@@ -23,7 +23,7 @@ namespace po = boost::program_options;
 
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
 // one of the folders below.
-constexpr std::array<std::string_view, 13> kFiles = {
+constexpr std::array<std::string_view, 17> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
     "proc/iomem",
@@ -36,6 +36,10 @@ constexpr std::array<std::string_view, 13> kFiles = {
     "sys/class/dmi/id/product_serial",
     "sys/class/dmi/id/product_uuid",
     "sys/devices/system/memory/block_size_bytes",
+    "sys/firmware/dmi/tables/DMI",
+    "sys/kernel/boot_params/data",
+    "sys/kernel/debug/kho/out/scratch_len",
+    "sys/kernel/debug/kho/out/scratch_phys",
     "sys/kernel/debug/ras/fmpm/entries",
 };
 
@@ -45,7 +49,8 @@ struct NumberedFolders {
   std::string_view prefix;
   std::array<std::string_view, 3> files;
 };
-constexpr std::array<NumberedFolders, 2> kFolders = {{
+constexpr std::array<NumberedFolders, 3> kFolders = {{
+    {"sys/firmware/efi/runtime-map", "", {"phys_addr", "num_pages", ""}},
     {"sys/firmware/memmap", "", {"start", "end", "type"}},
     {"sys/devices/system/memory", "memory", {"state", "", ""}},
 }};
@@ -141,6 +146,51 @@ void add_controllers(const SysRoot& from, const std::string& folder, unsigned de
   }
 }
 
+// CXL regions, and the serial numbers of the devices behind their decoders.
+void add_cxl(const SysRoot& from, std::vector<std::string>& paths) {
+  const std::string folder = "sys/bus/cxl/devices";
+  const auto names = from.list(folder);
+  if (!names) return;
+  for (const std::string& name : *names) {
+    const std::string device = fmt::format("{}/{}", folder, name);
+    if (is_numbered(name, "endpoint")) paths.push_back(device + "/uport/serial");
+    if (!is_numbered(name, "region")) continue;
+    const auto files = from.list(device);
+    if (!files) continue;
+    for (const std::string& file : *files) {
+      if (file == "resource" || file == "size" || file.starts_with("interleave_") ||
+          is_numbered(file, "target")) {
+        paths.push_back(fmt::format("{}/{}", device, file));
+      }
+    }
+  }
+}
+
+// The hugetlb pools, and what a device tree says of the initrd and of reserved memory.
+void add_placement(const SysRoot& from, std::vector<std::string>& paths) {
+  const std::string pools = "sys/kernel/mm/hugepages";
+  if (const auto names = from.list(pools)) {
+    for (const std::string& name : *names) {
+      paths.push_back(fmt::format("{}/{}/nr_hugepages", pools, name));
+    }
+  }
+  const std::string tree = "sys/firmware/devicetree/base";
+  for (const char* end : {"start", "end"}) {
+    const std::string path = fmt::format("{}/chosen/linux,initrd-{}", tree, end);
+    if (from.read(path)) paths.push_back(path);
+  }
+  const std::string reserved = tree + "/reserved-memory";
+  const auto nodes = from.list(reserved);
+  if (!nodes) return;
+  for (const std::string& node : *nodes) {
+    if (node == "#address-cells" || node == "#size-cells") paths.push_back(reserved + "/" + node);
+    for (const char* property : {"compatible", "reg"}) {
+      const std::string path = fmt::format("{}/{}/{}", reserved, node, property);
+      if (from.read(path)) paths.push_back(path);
+    }
+  }
+}
+
 Result<void> make_empty_folder(const std::string& folder) {
   if (::mkdir(folder.c_str(), 0755) == 0) return {};
   if (errno != EEXIST) {
@@ -178,6 +228,8 @@ Result<ExitStatus> run(Invocation& invocation) {
     }
   }
   add_controllers(**source, "sys/devices/system/edac/mc", 0, paths);
+  add_placement(**source, paths);
+  add_cxl(**source, paths);
   const auto release = (*source)->read("proc/sys/kernel/osrelease");
   if (release) paths.push_back(fmt::format("boot/config-{}", trim(*release)));
 
@@ -200,8 +252,8 @@ Result<ExitStatus> run(Invocation& invocation) {
     if (auto copied = copy_page_flags(**source, folder); !copied) return copied.error();
   }
   output.note(
-      fmt::format("captured into {}; it holds the machine id, the boot id and the kernel "
-                  "command line: look before you share it",
+      fmt::format("captured into {}; it holds the machine id, the boot id, the kernel "
+                  "command line and the serial numbers of memory modules: look before you share it",
                   folder));
   return kExitDone;
 }

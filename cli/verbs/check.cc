@@ -13,7 +13,7 @@ namespace {
 
 std::string message_of(const Finding& finding) {
   return fmt::format(
-      "{} {}{}", to_text(finding.range), finding.rule->text,
+      "{} {}{}", to_text(finding.range), reason_of(finding),
       finding.other ? fmt::format(" (the other is {})", to_text(*finding.other)) : "");
 }
 
@@ -27,15 +27,9 @@ Json finding_json(const Finding& finding) {
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
-  const auto machine = invocation.machine();
-  if (!machine) return machine.error();
-  const auto map = invocation.memory_map();
-  if (!map) return map.error();
-  auto store = invocation.open_store(Store::Mode::kRead);
-  if (!store) return store.error();
-  const auto records = load_records(*store);
-  if (!records) return records.error();
-  const CheckResult checked = check_records(*records, **map, (*machine)->page_shift);
+  const auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  const CheckedList& checked = loaded->checked;
 
   Output& output = invocation.output();
   if (output.json()) {
@@ -48,7 +42,7 @@ Result<ExitStatus> run(Invocation& invocation) {
                               finding.rule->id));
     }
     if (checked.findings.empty()) {
-      output.note(fmt::format("{} records, no findings", records->size()));
+      output.note(fmt::format("{} records, no findings", loaded->records.size()));
     }
   }
   return checked.findings.empty() ? kExitDone : kExitFindings;
@@ -63,7 +57,7 @@ const Verb kCheckVerb = {
     .least_arguments = 0,
     .most_arguments = 0,
     .has_json = true,
-    .add_options = no_options,
+    .add_options = add_list_options,
     .run = run,
 };
 

@@ -17,6 +17,7 @@ namespace po = boost::program_options;
 void add_options(po::options_description& options) {
   options.add_options()("output,o", po::value<std::string>()->value_name("FILE"),
                         "write to FILE, all of it or nothing");
+  add_list_options(options);
 }
 
 Result<ExitStatus> run(Invocation& invocation) {

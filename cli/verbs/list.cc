@@ -43,6 +43,7 @@ Json record_json(const Record& record, const Machine& machine,
                {"label", record.label},
                {"dram", to_text(record.dram)},
                {"reopened", record.reopened}};
+  if (record.condition == Condition::kQuarantined) json["reason"] = record.quarantine_reason;
   if (record.condition == Condition::kResolved) {
     json["resolution"] = to_word(record.resolution);
     json["reason"] = record.resolution_reason;
@@ -73,9 +74,11 @@ std::vector<Cell> record_row(const Record& record, const Machine& machine,
       {.text = fmt::format("{}{}", record.is_exact(machine.page_shift) ? "" : "among ", frames),
        .right = true},
       {.text = std::string(to_word(record.condition)),
-       .tint = record.condition == Condition::kFaulty    ? Tint::kBad
-               : record.condition == Condition::kSuspect ? Tint::kWarn
-                                                         : Tint::kNone},
+       .tint =
+           record.condition == Condition::kFaulty ? Tint::kBad
+           : record.condition == Condition::kSuspect || record.condition == Condition::kQuarantined
+               ? Tint::kWarn
+               : Tint::kNone},
       {.text = std::string(to_word(retirement)), .tint = tint_of(retirement)},
       {.text = std::string(to_word(record.severity))},
       {.text = std::to_string(record.events), .right = true},
@@ -102,11 +105,15 @@ struct Listing {
   Store& store;
   const Machine& machine;
   const std::vector<NodeRange>& nodes;
+  const Quarantine& quarantine;
   bool all;
 
   [[nodiscard]] Result<void> for_each(const std::function<void(const Record&)>& visit) const {
-    return store.for_each_record([&](const Record& record) {
-      if (all || record.condition != Condition::kResolved) visit(record);
+    return store.for_each_record([&](const Record& stored) {
+      if (!all && stored.condition == Condition::kResolved) return true;
+      Record record = stored;
+      static_cast<void>(quarantine.apply(record));
+      visit(record);
       return true;
     });
   }
@@ -167,7 +174,9 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!root) return root.error();
   const auto nodes = load_nodes(**root);
   if (!nodes) return nodes.error();
-  const Listing listing{*store, **machine, *nodes, invocation.has("all")};
+  const auto quarantine = invocation.quarantine(*store);
+  if (!quarantine) return quarantine.error();
+  const Listing listing{*store, **machine, *nodes, *quarantine, invocation.has("all")};
   Output& output = invocation.output();
   auto printed = output.json() ? print_json(output, listing) : print_people(output, listing);
   if (!printed) return printed.error();

@@ -131,7 +131,7 @@ const Verb kPlanVerb = {
     .least_arguments = 0,
     .most_arguments = 64,
     .has_json = true,
-    .add_options = no_options,
+    .add_options = add_list_options,
     .run = run,
 };
 

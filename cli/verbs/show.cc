@@ -87,6 +87,9 @@ std::string record_text(const Record& record, const Machine& machine) {
   text += fmt::format(
       "  condition   {}{}\n", to_word(record.condition),
       record.is_exact(machine.page_shift) ? "" : " (one or more of its frames; not known which)");
+  if (record.condition == Condition::kQuarantined) {
+    text += fmt::format("  quarantined {}\n", printable(record.quarantine_reason, 200));
+  }
   if (record.condition == Condition::kResolved) {
     text += fmt::format("  resolved    {} {}: {}\n", to_word(record.resolution),
                         shown_time(record.resolved), printable(record.resolution_reason, 200));
@@ -128,9 +131,13 @@ Result<ExitStatus> run(Invocation& invocation) {
     return kExitDone;
   }
   bool any = false;
-  auto read = store->for_each_record([&](const Record& record) {
-    if (!record.range.overlaps(wanted)) return true;
+  const auto quarantine = invocation.quarantine(*store);
+  if (!quarantine) return quarantine.error();
+  auto read = store->for_each_record([&](const Record& stored) {
+    if (!stored.range.overlaps(wanted)) return true;
     any = true;
+    Record record = stored;
+    static_cast<void>(quarantine->apply(record));
     output.text(record_text(record, **machine));
     return true;
   });

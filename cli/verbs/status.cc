@@ -16,6 +16,7 @@ struct Counts {
   std::size_t faulty = 0;
   std::size_t suspect = 0;
   std::size_t resolved = 0;
+  std::size_t quarantined = 0;
   std::array<std::size_t, 4> retirement{};  // of faulty records, by Retirement
   [[nodiscard]] std::size_t of(Retirement state) const {
     return retirement.at(static_cast<std::size_t>(state));
@@ -27,6 +28,7 @@ Counts count(const std::vector<Record>& records, const std::string& boot_id) {
   for (const Record& record : records) {
     if (record.condition == Condition::kSuspect) ++counts.suspect;
     if (record.condition == Condition::kResolved) ++counts.resolved;
+    if (record.condition == Condition::kQuarantined) ++counts.quarantined;
     if (record.condition != Condition::kFaulty) continue;
     ++counts.faulty;
     ++counts.retirement.at(static_cast<std::size_t>(record.retirement_in(boot_id)));
@@ -71,6 +73,8 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!machine) return machine.error();
   const auto map = invocation.memory_map();
   if (!map) return map.error();
+  const auto checked_machine = invocation.checked_machine();
+  if (!checked_machine) return checked_machine.error();
   const auto blocks = load_memory_blocks(**root);
   if (!blocks) return blocks.error();
   const auto corrupted = read_hardware_corrupted(**root);
@@ -80,7 +84,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   std::uint64_t generation = 0;
   auto store = invocation.open_store(Store::Mode::kRead);
   if (store) {
-    auto loaded = load_records(*store);
+    auto loaded = load_records(invocation, *store);
     if (!loaded) return loaded.error();
     records = *std::move(loaded);
     const auto newest = store->generation();
@@ -91,7 +95,8 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
 
   const Counts counts = count(records, (*machine)->boot_id);
-  const CheckResult checked = check_records(records, **map, (*machine)->page_shift);
+  const CheckedList checked = make_retire_list(std::span<const Record>(records), *checked_machine,
+                                               ListPolicy{}, generation);
   const std::uint64_t poisoned_now = corrupted->value_or(0);
   Output& output = invocation.output();
   if (output.json()) {
@@ -109,11 +114,12 @@ Result<ExitStatus> run(Invocation& invocation) {
          {"faulty", counts.faulty},
          {"suspect", counts.suspect},
          {"resolved", counts.resolved},
+         {"quarantined", counts.quarantined},
          {"effective", counts.of(Retirement::kEffective)},
          {"pending", counts.of(Retirement::kPending)},
          {"failed", counts.of(Retirement::kFailed)},
          {"unknown", counts.of(Retirement::kUnknown)},
-         {"retire_list_bytes", checked.accepted.bytes()},
+         {"retire_list_bytes", checked.list.frames.bytes()},
          {"findings", checked.findings.size()}});
     return kExitDone;
   }
@@ -124,14 +130,15 @@ Result<ExitStatus> run(Invocation& invocation) {
                   to_human_size((*machine)->page_shift.page_size()), ram_text(*blocks, **map)));
   output.line("kernel     " + (*corrupted ? to_human_size(poisoned_now) + " counted as poisoned"
                                           : "built without CONFIG_MEMORY_FAILURE"));
-  output.line(fmt::format("records    {} faulty, {} suspect, {} resolved; {} findings{}",
-                          counts.faulty, counts.suspect, counts.resolved, checked.findings.size(),
-                          checked.findings.empty() ? "" : " ('poisonctl check' lists them)"));
+  output.line(fmt::format(
+      "records    {} faulty, {} suspect, {} resolved, {} quarantined; {} findings{}", counts.faulty,
+      counts.suspect, counts.resolved, counts.quarantined, checked.findings.size(),
+      checked.findings.empty() ? "" : " ('poisonctl check' lists them)"));
   output.line(fmt::format("this boot  {} effective, {} pending, {} failed, {} not looked at",
                           counts.of(Retirement::kEffective), counts.of(Retirement::kPending),
                           counts.of(Retirement::kFailed), counts.of(Retirement::kUnknown)));
-  output.line(fmt::format("keep out   {} in {} ranges", to_human_size(checked.accepted.bytes()),
-                          checked.accepted.ranges().size()));
+  output.line(fmt::format("keep out   {} in {} ranges", to_human_size(checked.list.frames.bytes()),
+                          checked.list.frames.ranges().size()));
   output.line("next       " + next_step(counts, poisoned_now));
   return kExitDone;
 }

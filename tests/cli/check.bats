@@ -15,7 +15,8 @@ load helpers
 @test "check finds each kind of trouble" {
   local row range rule severity
   for row in "0x5000000 device-memory warning" "0x4000000 firmware-reserved note" \
-      "0x4100000 outside-ram error" "0xfe000000 beyond-machine error" \
+      "0x4100000 hole error" "0xfd000000 outside-ram error" \
+      "0xfe000000 beyond-machine error" "0x9e000 first-mib note" \
       "0x1000000 kernel-image warning" "0x3fff000+8K partly-outside warning"; do
     read -r range rule severity <<< "$row"
     rm -f "$REGISTRY"
@@ -59,4 +60,60 @@ load helpers
   rm "$REGISTRY"*
   p -q record 0x3400000 0x3410000 --source memtest
   ends 0 p check
+}
+
+@test "check says what else lies in RAM, and what to do" {
+  local at=$MACHINE/sys row rule text
+  mkdir -p "$at/kernel/boot_params" "$at/kernel/debug/kho/out" "$at/kernel/mm/hugepages/hugepages-2048kB" \
+    "$at/firmware/efi/runtime-map/0"
+  python3 -c 'import struct, sys
+page = bytearray(4096)
+struct.pack_into("<2I", page, 0x218, 0x3000000, 0x1800)
+sys.stdout.buffer.write(page)' > "$at/kernel/boot_params/data"
+  echo 0x3200000 > "$at/kernel/debug/kho/out/scratch_phys"
+  echo 0x100000 > "$at/kernel/debug/kho/out/scratch_len"
+  echo 0x3400000 > "$at/firmware/efi/runtime-map/0/phys_addr"
+  echo 0x1 > "$at/firmware/efi/runtime-map/0/num_pages"
+  echo 4 > "$at/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+  sed -i 's/^  02000000/  01e00000-01efffff : Crash kernel\n  02000000/' "$MACHINE/proc/iomem"
+  echo offline > "$at/devices/system/memory/memory2/state"
+  p -q record 0x3001000 0x3210000 0x3400000 0x1e00000 0x2800000
+  ends 1 p check
+  for row in "initrd:0x3001000:lands elsewhere" "kho-scratch:0x3210000:boot cold" \
+      "efi-runtime:0x3400000:have the memory replaced" "crash-kernel:0x1e00000:move the area" \
+      "offline-block:0x2800000:when the block comes online" \
+      "huge-pages:0x1e00000:4 pages of 2 MiB, and with them 8.0 MiB of healthy memory"; do
+    IFS=: read -r rule range text <<< "$row"
+    says "$(grep -F "[$rule]" <<< "$output")" "$range" "$text"
+  done
+  # A copy of the machine has the same findings.
+  cp "$REGISTRY" "$BATS_TEST_TMPDIR/copy.db"
+  local before=$output
+  p -q capture "$BATS_TEST_TMPDIR/captured"
+  ends 1 "$POISONCTL" --sysroot "$BATS_TEST_TMPDIR/captured" --registry "$BATS_TEST_TMPDIR/copy.db" check
+  same "$before" "$output"
+}
+
+@test "a list past its bounds: the worst first, the rest refused by name" {
+  p -q record 0x3400000 0x3402000 --kind ce
+  printf 'address,kind\n0x3404000,deferred\n0x3406000,ue\n0x3408000,injected\n' > "$BATS_TEST_TMPDIR/list.csv"
+  p -q collect csv "$BATS_TEST_TMPDIR/list.csv"
+  ends 1 p plan --bounds frames=1 e820
+  says "$output" "covered  0x3406000-0x3406fff" "REFUSED  0x3404000-0x3404fff" "at most 1 frames" \
+    "REFUSED  0x3408000-0x3408fff: was put there by a test"
+  ends 1 p --json plan --bounds frames=2 --include-injected e820
+  same "$(json "sum(r['size'] for r in it['backends'][0]['covered'] + it['backends'][0]['refused'])")" \
+    $((3 * 4096))
+  ends 1 p check --bounds per-mille=0,hard-per-mille=0,frames=0
+  says "$output" "[past-bound]" "[injected]"
+  ends 64 p plan --bounds frames=x
+  says "$stderr" "bounds: 'frames=x'"
+}
+
+@test "a list that says half of memory is refused whole" {
+  p -q record 0x2400000-0x33fffff
+  ends 1 p check
+  says "$output" "error: 0x2400000-0x33fffff" "[hard-limit]" "an attack or a mistake"
+  ends 1 p emit e820
+  same "$output" ""
 }

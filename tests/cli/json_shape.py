@@ -40,7 +40,7 @@ SHAPES = {
         "page_size": integer,
         "records": [{
             "id": integer, "host": text, **RANGE, "exact": flag,
-            "condition": one_of("suspect", "faulty", "resolved"),
+            "condition": one_of("suspect", "faulty", "resolved", "quarantined"),
             "retirement": one_of(*RETIREMENT),
             "severity": KIND, "sources": [text], "first_seen": time, "last_seen": time,
             "events": integer, "node": maybe(integer), "label": text, "dram": text,
@@ -75,6 +75,21 @@ SHAPES = {
             "origin": text, "tool": text, "uid": integer, "boot_id": text,
             "monotonic_ns": integer, "kernel_release": text, "host_id": text,
             "product_uuid": text, "product_serial": text, "page_size": integer}]},
+    "poisonctl/topology-v1": {
+        "digest": text, "can_tell": text,
+        "modules": [{
+            "slot": text, "manufacturer": text, "serial": text, "part": text, "bytes": integer,
+            "speed": integer, "mappings": [{**RANGE, "way": text}]}],
+        "ram": [RANGE], "nodes": [{**RANGE, "node": integer}],
+        "cxl": [{**RANGE, "granularity": integer, "serials": [text]}]},
+    "poisonctl/topology-diff-v1": {
+        "differences": [{"snapshot": text, "lines": [text]}], "unaffected": integer,
+        "not_known": integer, "quarantined": integer, "replaced": integer},
+    "poisonctl/handover-v1": {
+        "trust": one_of("accept", "quarantine", "refuse"),
+        "findings": [{"rule": text, "message": text}], "generation": integer, "created": time,
+        "host": text, "topology": text, "page_size": integer, "ranges": integer,
+        "public_key": text, "retire": [RANGE], "refused": [{**RANGE, "reason": text}]},
     "poisonctl/audit-v1": {
         "events": integer, "head": text, "first_bad": maybe(integer), "findings": [text],
         "checkpoint": maybe(lambda value: {"events", "time", "public_key"} == set(value))},
@@ -82,7 +97,7 @@ SHAPES = {
         "registry": text, "registry_exists": flag, "generation": integer, "page_size": integer,
         "kernel_release": text, "boot_id": text, "ram_bytes": integer,
         "left_out_bytes": integer, "hardware_corrupted_bytes": integer, "faulty": integer,
-        "suspect": integer, "resolved": integer, "effective": integer, "pending": integer,
+        "suspect": integer, "resolved": integer, "quarantined": integer, "effective": integer, "pending": integer,
         "failed": integer, "unknown": integer, "retire_list_bytes": integer, "findings": integer},
 }
 

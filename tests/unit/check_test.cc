@@ -2,12 +2,16 @@
 // accepted and what is refused.
 #include "registry/check.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
+#include <fstream>
+#include <iterator>
 #include <random>
 
+#include "tests/unit/checked_machine.h"
 #include "tests/unit/sample_events.h"
 
 namespace poisonctl {
@@ -38,6 +42,7 @@ constexpr std::string_view kPc =
     "  00300000-0030ffff : Kernel data\n"
     "00400000-0040ffff : ACPI Tables\n"
     "00420000-0042ffff : Unknown E820 type\n"
+    "00440000-0044ffff : PCI Bus 0000:00\n"
     "01000000-01ffffff : Persistent Memory\n"
     "  01000000-017fffff : System RAM (kmem)\n";
 
@@ -114,18 +119,19 @@ TEST(Check, EveryRule) {
        {"device-memory"},
        {},
        {range(0x1800000, 0x1800fff)}},
-      {"a hole",
-       range(0x410000, 0x410fff),
+      {"a hole", range(0x410000, 0x410fff), true, kPage, {"hole"}, {}, {range(0x410000, 0x410fff)}},
+      {"a device",
+       range(0x440000, 0x440fff),
        true,
        kPage,
        {"outside-ram"},
        {},
-       {range(0x410000, 0x410fff)}},
+       {range(0x440000, 0x440fff)}},
       {"the frame that RAM ends in",
        range(0x9f000, 0x9ffff),
        true,
        kPage,
-       {"outside-ram"},
+       {"partial-frame"},
        {},
        {range(0x9f000, 0x9ffff)}},
       {"half RAM, half ACPI",
@@ -167,7 +173,7 @@ TEST(Check, EveryRule) {
        range(0x90000, 0x9ffff),
        true,
        65536,
-       {"outside-ram"},
+       {"partial-frame"},
        {},
        {range(0x90000, 0x9ffff)}},
       {"a huge page",
@@ -183,13 +189,13 @@ TEST(Check, EveryRule) {
     SCOPED_TRACE(c.name);
     const PageShift shift = shift_of(c.page_size);
     const Record faulty[] = {record_of(c.where, Condition::kFaulty, c.exact)};
-    const CheckResult result = check_records(faulty, map, shift);
+    const CheckResult result = check_on(map, shift, faulty);
     EXPECT_EQ(rules_found(result), c.found);
     EXPECT_EQ(result.accepted, set_of(c.accepted));
     EXPECT_EQ(refused_in(result), set_of(c.refused));
     // A suspect range has the same findings, and is neither kept out nor refused.
     const Record suspect[] = {record_of(c.where, Condition::kSuspect, c.exact)};
-    const CheckResult watched = check_records(suspect, map, shift);
+    const CheckResult watched = check_on(map, shift, suspect);
     EXPECT_EQ(rules_found(watched), c.found);
     EXPECT_TRUE(watched.accepted.empty());
     EXPECT_TRUE(watched.refused.empty());
@@ -202,17 +208,191 @@ TEST(Check, EachRuleHasItsSeverityAndRefusesOrNot) {
     std::string_view severity;
     bool refuses;
   };
-  const Case cases[] = {{"beyond-machine", "error", true},     {"firmware-reserved", "note", true},
-                        {"device-memory", "warning", true},    {"outside-ram", "error", true},
-                        {"partly-outside", "warning", false},  {"kernel-image", "warning", false},
-                        {"page-size", "note", false},          {"not-exact", "warning", false},
+  const Case cases[] = {{"quarantined", "warning", true},
+                        {"injected", "note", true},
+                        {"beyond-machine", "error", true},
+                        {"partial-frame", "note", true},
+                        {"efi-runtime", "error", true},
+                        {"device-tree", "error", true},
+                        {"firmware-reserved", "note", true},
+                        {"device-memory", "warning", true},
+                        {"hole", "error", true},
+                        {"outside-ram", "error", true},
+                        {"partly-outside", "warning", false},
+                        {"first-mib", "note", false},
+                        {"kernel-image", "warning", false},
+                        {"crash-kernel", "warning", false},
+                        {"initrd", "warning", false},
+                        {"kho-scratch", "warning", false},
+                        {"offline-block", "warning", false},
+                        {"page-size", "note", false},
+                        {"not-exact", "warning", false},
+                        {"duplicate", "note", false},
+                        {"overlap", "note", false},
+                        {"huge-pages", "warning", false},
+                        {"past-bound", "warning", true},
+                        {"hard-limit", "error", true},
                         {"sources-disagree", "warning", false}};
   ASSERT_EQ(rules().size(), std::size(cases));
   for (std::size_t i = 0; i < std::size(cases); ++i) {
     EXPECT_EQ(rules()[i].id, cases[i].id);
     EXPECT_EQ(to_word(rules()[i].severity), cases[i].severity);
     EXPECT_EQ(rules()[i].refuses, cases[i].refuses);
+    EXPECT_EQ(rule_of(cases[i].id), &rules()[i]);
+    EXPECT_FALSE(rules()[i].advice.empty());
   }
+}
+
+TEST(Check, TheManualHasEachRule) {
+  std::ifstream file(POISONCTL_TEST_MANUAL);
+  const std::string manual{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  for (const Rule& rule : rules()) {
+    const std::string line = fmt::format("\n.B {}\n({})", rule.id, to_word(rule.severity));
+    std::string plain = line;
+    for (auto at = plain.find('-'); at != std::string::npos; at = plain.find('-', at + 2)) {
+      plain.insert(at, "\\");
+    }
+    EXPECT_TRUE(manual.find(line) != std::string::npos || manual.find(plain) != std::string::npos)
+        << rule.id;
+  }
+}
+
+// What is in RAM and yet not the kernel's to give, or to be told of: each by the fact it comes
+// from.
+TEST(Check, EveryRuleThatGoesByMoreThanTheMap) {
+  const ByteRange frame = range(0x110000, 0x110fff);
+  struct Case {
+    std::string_view rule;
+    void (*place)(TestMachine& machine, const RangeSet& where);
+    bool accepted;
+  };
+  const Case cases[] = {
+      {"efi-runtime", [](TestMachine& m, const RangeSet& w) { m.placement.efi_runtime = w; },
+       false},
+      {"device-tree", [](TestMachine& m, const RangeSet& w) { m.placement.device_tree = w; },
+       false},
+      {"initrd", [](TestMachine& m, const RangeSet& w) { m.placement.initrd = w; }, true},
+      {"kho-scratch", [](TestMachine& m, const RangeSet& w) { m.placement.kho_scratch = w; }, true},
+      {"offline-block", [](TestMachine& m, const RangeSet& w) { m.placement.offline_blocks = w; },
+       true},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.rule);
+    for (const bool there : {true, false}) {
+      TestMachine machine{.map = map_of(kPc)};
+      // The last byte of the frame, or the first one after it.
+      c.place(machine, set_of({there ? range(0x110fff, 0x1147ff) : range(0x111000, 0x1147ff)}));
+      const Record records[] = {record_of(frame)};
+      const CheckResult result = check_records(records, machine.view(), {});
+      EXPECT_EQ(rules_found(result),
+                there ? std::vector<std::string>{std::string(c.rule)} : std::vector<std::string>());
+      EXPECT_EQ(result.accepted, c.accepted || !there ? set_of({frame}) : RangeSet());
+      EXPECT_EQ(refused_in(result), c.accepted || !there ? RangeSet() : set_of({frame}));
+    }
+  }
+}
+
+TEST(Check, TheFirstMibIsToldOfOnlyWhereTheKernelKeepsIt) {
+  TestMachine machine{.map = map_of(kPc)};
+  const Record records[] = {record_of(range(0x9e000, 0x9efff)),
+                            record_of(range(0x100000, 0x100fff))};
+  EXPECT_TRUE(check_records(records, machine.view(), {}).findings.empty());
+  machine.placement.keeps_first_mib = true;
+  const CheckResult result = check_records(records, machine.view(), {});
+  ASSERT_EQ(rules_found(result), std::vector<std::string>{"first-mib"});
+  EXPECT_EQ(result.findings[0].range, records[0].range);
+  EXPECT_EQ(result.accepted, set_of({records[0].range, records[1].range}));
+}
+
+TEST(Check, TheAreaOfTheCrashKernelIsToldOf) {
+  const MemoryMap map = map_of(
+      "00100000-00ffffff : System RAM\n"
+      "  00800000-008fffff : Crash kernel\n");
+  const Record records[] = {record_of(range(0x8ff000, 0x8fffff)),
+                            record_of(range(0x900000, 0x900fff))};
+  const CheckResult result = check_on(map, shift_of(kPage), records);
+  ASSERT_EQ(rules_found(result), std::vector<std::string>{"crash-kernel"});
+  EXPECT_EQ(result.findings[0].range, records[0].range);
+}
+
+TEST(Check, WhatATestInjectedIsKeptAndOnlyActedOnWhenAsked) {
+  const TestMachine machine{.map = map_of(kPc)};
+  Record injected = record_of(range(0x110000, 0x110fff));
+  injected.severity = EventKind::kInjected;
+  const Record records[] = {injected, record_of(range(0x112000, 0x112fff))};
+  const CheckResult kept = check_records(records, machine.view(), {});
+  EXPECT_EQ(rules_found(kept), std::vector<std::string>{"injected"});
+  EXPECT_EQ(refused_in(kept), set_of({injected.range}));
+  EXPECT_EQ(kept.accepted, set_of({records[1].range}));
+  const CheckResult asked = check_records(records, machine.view(), {.include_injected = true});
+  EXPECT_TRUE(asked.findings.empty());
+  EXPECT_EQ(asked.accepted, set_of({injected.range, records[1].range}));
+  // A frame that is also really bad is kept out, and counted once.
+  const Record both[] = {injected, record_of(range(0x110000, 0x111fff))};
+  const CheckResult real = check_records(both, machine.view(), {});
+  EXPECT_EQ(real.accepted, set_of({range(0x110000, 0x111fff)}));
+  EXPECT_TRUE(real.refused.empty());
+}
+
+TEST(Check, WhatIsQuarantinedIsRefusedWithItsReason) {
+  const TestMachine machine{.map = map_of(kPc)};
+  Record quarantined = record_of(range(0x110000, 0x111fff));
+  quarantined.condition = Condition::kQuarantined;
+  quarantined.quarantine_reason = "the DIMM is gone";
+  const Record records[] = {quarantined, record_of(range(0x111000, 0x111fff))};
+  const CheckResult result = check_records(records, machine.view(), {});
+  ASSERT_EQ(rules_found(result), std::vector<std::string>{"quarantined"});
+  EXPECT_NE(reason_of(result.findings[0]).find("(the DIMM is gone)"), std::string::npos);
+  EXPECT_EQ(refused_in(result), set_of({range(0x110000, 0x110fff)}));
+  // What another record says of the memory that is here now counts.
+  EXPECT_EQ(result.accepted, set_of({range(0x111000, 0x111fff)}));
+}
+
+TEST(Check, FramesThatAreNamedMoreThanOnce) {
+  struct Case {
+    std::string_view name;
+    std::uint64_t page_size;
+    std::vector<ByteRange> records;
+    std::vector<std::string> found;
+  };
+  const Case cases[] = {
+      {"neighbours", kPage, {range(0x110000, 0x110fff), range(0x111000, 0x111fff)}, {}},
+      {"one in the other",
+       kPage,
+       {range(0x110000, 0x113fff), range(0x112000, 0x112fff)},
+       {"overlap"}},
+      {"a long one that reaches over two",
+       kPage,
+       {range(0x110000, 0x11ffff), range(0x112000, 0x112fff), range(0x118000, 0x118fff)},
+       {"overlap", "overlap"}},
+      {"out of order", kPage, {range(0x112000, 0x112fff), range(0x110000, 0x113fff)}, {"overlap"}},
+      {"two of 4K in one page of 64K",
+       65536,
+       {range(0x110000, 0x110fff), range(0x111000, 0x111fff)},
+       {"page-size", "page-size", "duplicate"}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    std::vector<Record> records;
+    for (const ByteRange& where : c.records) records.push_back(record_of(where));
+    const CheckResult result = check_on(map_of(kPc), shift_of(c.page_size), records);
+    EXPECT_EQ(rules_found(result), c.found);
+    EXPECT_EQ(result.accepted, set_of(c.records).widened_to(shift_of(c.page_size)));
+  }
+}
+
+TEST(Check, WhatTheHugetlbPoolLosesIsCountedOncePerPage) {
+  TestMachine machine{.map = map_of("00100000-1ffffffff : System RAM\n")};
+  const Record records[] = {record_of(range(0x40000000, 0x40000fff)),
+                            record_of(range(0x40002000, 0x40002fff)),
+                            record_of(range(0x7ffff000, 0x80000fff))};
+  EXPECT_TRUE(check_records(records, machine.view(), {}).findings.empty());
+  machine.placement.hugetlb_page = 1U << 30U;
+  const CheckResult result = check_records(records, machine.view(), {});
+  ASSERT_EQ(rules_found(result), std::vector<std::string>{"huge-pages"});
+  EXPECT_EQ(result.findings[0].range, range(0x40000000, 0x80000fff));
+  // Two pages of 1 GiB less four frames of 4 KiB.
+  EXPECT_EQ(result.findings[0].detail, "2 pages of 1 GiB, and with them 2.0 GiB of healthy memory");
 }
 
 Record known_to(const ByteRange& where, std::vector<std::string> sources) {
@@ -240,7 +420,7 @@ TEST(Check, SourcesDisagreeWhenTheirFramesLieAPowerOfTwoApart) {
     SCOPED_TRACE(c.name);
     for (const bool swapped : {false, true}) {
       const Record records[] = {swapped ? c.other : one, swapped ? one : c.other};
-      const CheckResult result = check_records(records, map_of(kPc), shift_of(kPage));
+      const CheckResult result = check_on(map_of(kPc), shift_of(kPage), records);
       std::size_t found = 0;
       for (const Finding& finding : result.findings) {
         if (finding.rule->id != "sources-disagree") continue;
@@ -256,20 +436,21 @@ TEST(Check, SourcesDisagreeWhenTheirFramesLieAPowerOfTwoApart) {
   Record resolved = cases[0].other;
   resolved.condition = Condition::kResolved;
   const Record records[] = {one, resolved};
-  EXPECT_TRUE(check_records(records, map_of(kPc), shift_of(kPage)).findings.empty());
+  EXPECT_TRUE(check_on(map_of(kPc), shift_of(kPage), records).findings.empty());
 }
 
 TEST(Check, EveryByteOfARangeOverAllKindsHasItsOwnReason) {
   const Record record[] = {record_of(range(0x3ff000, 0x20fffff))};
-  const CheckResult result = check_records(record, map_of(kPc), shift_of(kPage));
+  const CheckResult result = check_on(map_of(kPc), shift_of(kPage), record);
   struct Expected {
     ByteRange range;
     std::string_view words;
   };
   const Expected expected[] = {
-      {range(0x400000, 0x40ffff), "firmware"}, {range(0x410000, 0x41ffff), "not RAM of this"},
-      {range(0x420000, 0x42ffff), "firmware"}, {range(0x430000, 0xffffff), "not RAM of this"},
-      {range(0x1800000, 0x1ffffff), "device"}, {range(0x2000000, 0x20fffff), "lies above"},
+      {range(0x400000, 0x40ffff), "firmware"},    {range(0x410000, 0x41ffff), "hole"},
+      {range(0x420000, 0x42ffff), "firmware"},    {range(0x430000, 0x43ffff), "hole"},
+      {range(0x440000, 0x44ffff), "of a device"}, {range(0x450000, 0xffffff), "hole"},
+      {range(0x1800000, 0x1ffffff), "device"},    {range(0x2000000, 0x20fffff), "lies above"},
   };
   ASSERT_EQ(result.refused.size(), std::size(expected));
   for (std::size_t i = 0; i < std::size(expected); ++i) {
@@ -284,10 +465,11 @@ TEST(Check, OverlappingRecordsNameEachRefusedByteOnce) {
   const Record records[] = {record_of(range(0x410000, 0x411fff)),
                             record_of(range(0x411000, 0x412fff)),
                             record_of(range(0x410000, 0x410fff))};
-  const CheckResult result = check_records(records, map_of(kPc), shift_of(kPage));
+  const CheckResult result = check_on(map_of(kPc), shift_of(kPage), records);
   ASSERT_EQ(result.refused.size(), 1U);
   EXPECT_EQ(result.refused[0].range, range(0x410000, 0x412fff));
-  EXPECT_EQ(result.findings.size(), 3U);
+  EXPECT_EQ(rules_found(result),
+            (std::vector<std::string>{"hole", "hole", "hole", "overlap", "overlap"}));
 }
 
 // It left /proc/iomem because of the memmap= of this boot; the next boot must leave it out again.
@@ -299,7 +481,7 @@ TEST(Check, AFrameThatThisBootLeavesOutStaysAccepted) {
   const Record record[] = {record_of(range(0x800000, 0x800fff))};
   const std::vector<FirmwareEntry> firmware = {{range(0x100000, 0xffffff), "System RAM"}};
   for (const auto& with : {firmware, std::vector<FirmwareEntry>()}) {
-    const CheckResult result = check_records(record, map_of(kExcluded, with), shift_of(kPage));
+    const CheckResult result = check_on(map_of(kExcluded, with), shift_of(kPage), record);
     EXPECT_EQ(result.accepted, set_of({range(0x800000, 0x800fff)}));
     EXPECT_TRUE(result.refused.empty());
     EXPECT_TRUE(result.findings.empty());
@@ -308,14 +490,13 @@ TEST(Check, AFrameThatThisBootLeavesOutStaysAccepted) {
   const std::vector<FirmwareEntry> says_unusable = {{range(0x100000, 0x7fffff), "System RAM"},
                                                     {range(0x800000, 0x800fff), "Unusable memory"},
                                                     {range(0x801000, 0xffffff), "System RAM"}};
-  const CheckResult result =
-      check_records(record, map_of(kExcluded, says_unusable), shift_of(kPage));
+  const CheckResult result = check_on(map_of(kExcluded, says_unusable), shift_of(kPage), record);
   EXPECT_TRUE(result.accepted.empty());
   EXPECT_EQ(rules_found(result), std::vector<std::string>{"firmware-reserved"});
 }
 
 TEST(Check, NoRecordsNoFindings) {
-  const CheckResult result = check_records({}, map_of(kPc), shift_of(kPage));
+  const CheckResult result = check_on(map_of(kPc), shift_of(kPage), {});
   EXPECT_TRUE(result.accepted.empty());
   EXPECT_TRUE(result.refused.empty());
   EXPECT_TRUE(result.findings.empty());
@@ -365,7 +546,7 @@ TEST(Check, AcceptedAndRefusedAreDisjointAndTogetherTheFaultyFramesOnRandomMaps)
       records.push_back(record_of(where, condition, random() % 5 != 0));
       if (condition == Condition::kFaulty) faulty.push_back(where);
     }
-    const CheckResult result = check_records(records, map, shift);
+    const CheckResult result = check_on(map, shift, records);
     const RangeSet wanted = RangeSet::from_ranges(faulty).widened_to(shift);
     std::uint64_t refused = 0;
     for (const Refusal& refusal : result.refused) refused += refusal.range.size();

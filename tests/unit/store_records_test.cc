@@ -6,9 +6,9 @@
 
 #include <random>
 
-#include "registry/check.h"
 #include "registry/sqlite.h"
 #include "registry/store.h"
+#include "tests/unit/checked_machine.h"
 #include "tests/unit/sample_events.h"
 #include "tests/unit/temp_tree.h"
 #include "tests/unit/test_store.h"
@@ -321,7 +321,7 @@ TEST_F(StoreRecordsTest, EveryPageSizeCoversTheSameBytesWidenedOutward) {
   RangeSet smaller;
   for (const std::uint64_t page : {4096U, 16384U, 65536U}) {
     SCOPED_TRACE(page);
-    const CheckResult result = check_records(records, map, shift_of(page));
+    const CheckResult result = check_on(map, shift_of(page), records);
     EXPECT_TRUE(result.refused.empty());
     EXPECT_EQ(result.accepted, RangeSet::from_ranges(bad).widened_to(shift_of(page)));
     for (const ByteRange& byte : bad) EXPECT_TRUE(result.accepted.contains(byte));

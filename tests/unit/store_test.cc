@@ -113,7 +113,7 @@ TEST_F(StoreTest, SaysWhatItIsInTheFileHeader) {
   make();
   const std::string file = bytes();
   EXPECT_EQ(file.substr(kApplicationIdAt, 4), "pois");
-  EXPECT_EQ(file.substr(kUserVersionAt, 4), std::string("\0\0\0\2", 4));
+  EXPECT_EQ(file.substr(kUserVersionAt, 4), std::string("\0\0\0\3", 4));
 }
 
 TEST_F(StoreTest, ReopenedItTellsWhatWasAppended) {
@@ -424,8 +424,8 @@ TEST_F(StoreTest, RefusesWhatIsNoRegistryAndLeavesItAsItIs) {
        "memmap=0x1000%0x8000000-1+5\n" + std::string(4096, '.'),
        {"not an SQLite"},
        ErrorCode::kBadData},
-      {"a newer registry", newer, {"version 9", "knows 1 to 2"}},
-      {"a registry of version 0", older, {"version 0", "knows 1 to 2"}},
+      {"a newer registry", newer, {"version 9", "knows 1 to 3"}},
+      {"a registry of version 0", older, {"version 0", "knows 1 to 3"}},
       {"another program's database", foreign, {"not a registry"}},
       {"a database with another id", named, {"not a registry"}},
       {"random bytes after a good magic",

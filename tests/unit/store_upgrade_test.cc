@@ -42,7 +42,7 @@ class StoreUpgradeTest : public ::testing::Test {
 TEST_F(StoreUpgradeTest, KeepsEveryEntryAndDerivesTheSameRecords) {
   auto store = Store::open(path(), Mode::kWrite);
   ASSERT_TRUE(store.ok()) << store.error().message;
-  EXPECT_EQ(bytes().substr(60, 4), std::string("\0\0\0\2", 4));
+  EXPECT_EQ(bytes().substr(60, 4), std::string("\0\0\0\3", 4));
   const auto events = events_of(*store);
   ASSERT_EQ(events.size(), 42U);
   for (std::size_t i = 0; i < events.size(); ++i) {
@@ -117,7 +117,7 @@ TEST_F(StoreUpgradeTest, AReaderIsToldAndNothingChanges) {
   const auto store = Store::open(path(), Mode::kRead);
   ASSERT_FALSE(store.ok());
   EXPECT_EQ(store.error().code, ErrorCode::kUnknownForm);
-  for (const std::string_view told : {"version 1", "version 2", "poisonctl upgrade"}) {
+  for (const std::string_view told : {"version 1", "version 3", "poisonctl upgrade"}) {
     EXPECT_NE(store.error().message.find(told), std::string::npos) << store.error().message;
   }
   EXPECT_TRUE(bytes() == old_);
@@ -125,7 +125,7 @@ TEST_F(StoreUpgradeTest, AReaderIsToldAndNothingChanges) {
 }
 
 TEST_F(StoreUpgradeTest, ANewerSchemaIsRefusedByItsNumber) {
-  for (const char version : {'\x03', '\x09', '\x7f'}) {
+  for (const char version : {'\x04', '\x09', '\x7f'}) {
     std::string newer = old_;
     newer[63] = version;
     tree_.write("registry.db", newer);

@@ -1,0 +1,240 @@
+// poisonctl handover: the signed list for the next kernel: make one, look at one, and say whether
+// it would be believed here.
+#include "registry/handover.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "cli/json.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/checkpoint.h"
+#include "registry/posix_file.h"
+#include "registry/range_text.h"
+#include "registry/text.h"
+#include "registry/trust.h"
+
+namespace poisonctl {
+namespace {
+
+namespace po = boost::program_options;
+
+void add_options(po::options_description& options) {
+  options.add_options()("output,o", po::value<std::string>()->value_name("FILE"),
+                        "make: write to FILE, all of it or nothing");
+  add_list_options(options);
+}
+
+// When the newest event of the list was recorded: not the time of this run, so that the same
+// registry gives the same handover.
+Result<Time> time_of_generation(Store& store, std::uint64_t generation) {
+  const auto newest = store.event(static_cast<std::int64_t>(generation));
+  if (!newest) return newest.error();
+  return *newest ? (*newest)->provenance.time : Time{};
+}
+
+Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) {
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto topology = invocation.topology();
+  if (!topology) return topology.error();
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) return store.error();
+  const RetireList& list = loaded.checked.list;
+  const auto created = time_of_generation(*store, list.generation);
+  if (!created) return created.error();
+  std::vector<Claim> claims;
+  claims.reserve(loaded.records.size());
+  for (const Record& record : loaded.records) claims.push_back(claim_of(record));
+  return Handover{.generation = list.generation,
+                  .created = *created,
+                  .host = host_digest(**machine),
+                  .topology = hardware_digest((*topology)->topology),
+                  .page_shift = list.page_shift,
+                  .ranges = handover_ranges(claims, list),
+                  .unknown = {}};
+}
+
+Result<ExitStatus> make(Invocation& invocation) {
+  if (!invocation.has("output")) {
+    return Error{ErrorCode::kUsage, "handover make: -o FILE is needed: it is no text"};
+  }
+  const auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  const auto content = make_content(invocation, *loaded);
+  if (!content) return content.error();
+  const auto key = SigningKey::load_or_make(key_path(invocation.registry_path()));
+  if (!key) return key.error();
+  const auto blob = write_handover(*content, *key);
+  if (!blob) return blob.error();
+  constexpr mode_t kMode = 0644;
+  const auto& file = invocation.option<std::string>("output");
+  if (auto written = replace_file_at(AT_FDCWD, file, *blob, kMode, file); !written) {
+    return written.error();
+  }
+  if (auto noted = note_generation(invocation.registry_path(), content->generation); !noted) {
+    return noted.error();
+  }
+  const RetireList& list = loaded->checked.list;
+  Output& output = invocation.output();
+  for (const Refusal& refusal : list.refused) {
+    output.warning(fmt::format("{} is not on it: it {}", to_text(refusal.range), refusal.reason));
+  }
+  output.note(fmt::format("{}: generation {}, {} to retire, {} ranges, {} bytes", file,
+                          content->generation, to_human_size(list.frames.bytes()),
+                          content->ranges.size(), blob->size()));
+  return list.refused.empty() ? kExitDone : kExitFindings;
+}
+
+Result<std::string> read_file(const std::string& path) {
+  const auto fd = open_own_file(path, "handover");
+  if (!fd) return fd.error();
+  // A region of memory that carries one may be longer than it.
+  return read_up_to(*fd, kMostHandoverBytes, path);
+}
+
+// The key of the registry, and those that the administrator trusts.
+Result<std::vector<std::string>> trusted_keys(Invocation& invocation) {
+  std::vector<std::string> keys;
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto text = (*root)->read(kTrustedKeysPath);
+  if (text) {
+    auto parsed = parse_trusted_keys(*text, (*root)->shown(kTrustedKeysPath));
+    if (!parsed) return parsed.error();
+    keys = *std::move(parsed);
+  } else if (text.error().code != ErrorCode::kNoInput) {
+    return text.error();
+  }
+  const auto own = SigningKey::load(key_path(invocation.registry_path()));
+  if (own) {
+    keys.push_back(own->public_key());
+  } else if (own.error().code != ErrorCode::kNoInput) {
+    invocation.output().warning(own.error().message);
+  }
+  return keys;
+}
+
+Result<TrustContext> context_here(Invocation& invocation, const Handover& content) {
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto topology = invocation.topology();
+  if (!topology) return topology.error();
+  auto keys = trusted_keys(invocation);
+  if (!keys) return keys.error();
+  auto newest = read_newest_generation(invocation.registry_path());
+  if (!newest) return newest.error();
+  TrustContext context{.keys = *std::move(keys),
+                       .host = host_digest(**machine),
+                       .topology = hardware_digest((*topology)->topology),
+                       .newest_generation = *newest,
+                       .newer_exists = false};
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) {
+    if (store.error().code == ErrorCode::kNoInput) return context;
+    return store.error();
+  }
+  const auto generation = store->generation();
+  if (!generation) return generation.error();
+  context.newest_generation = std::max(context.newest_generation, *generation);
+  context.newer_exists = *generation > content.generation;
+  return context;
+}
+
+Json check_json(const SignedHandover& handover, const TrustDecision& decision,
+                const CheckedList& list) {
+  const Handover& content = handover.content;
+  Json findings = Json::array();
+  for (const TrustFinding& finding : decision.findings) {
+    findings.push_back({{"rule", finding.rule}, {"message", finding.message}});
+  }
+  return {{"schema", "poisonctl/handover-v1"},
+          {"trust", to_word(decision.trust)},
+          {"findings", std::move(findings)},
+          {"generation", content.generation},
+          {"created", to_rfc3339(content.created)},
+          {"host", to_hex_text(as_bytes(content.host))},
+          {"topology", to_hex_text(as_bytes(content.topology))},
+          {"page_size", content.page_shift.page_size()},
+          {"ranges", content.ranges.size()},
+          {"public_key", to_hex_text(handover.public_key)},
+          {"retire", to_json(list.list.frames)},
+          {"refused", to_json(list.list.refused)}};
+}
+
+void print_people(Output& output, const SignedHandover& handover, const TrustDecision& decision,
+                  const CheckedList& list) {
+  const Handover& content = handover.content;
+  output.line(fmt::format("generation {}, made {} for pages of {}, {} ranges", content.generation,
+                          to_rfc3339(content.created),
+                          to_human_size(content.page_shift.page_size()), content.ranges.size()));
+  output.line(fmt::format("signed by  {}{}", to_hex_text(handover.public_key),
+                          handover.signature_fits ? "" : ", as it says, and that is not so"));
+  output.line(fmt::format("trust      {}", to_word(decision.trust)));
+  for (const TrustFinding& finding : decision.findings) {
+    output.line(fmt::format("  {} [{}]", finding.message, finding.rule));
+  }
+  output.line(fmt::format("to retire  {} in {} ranges; refused {}",
+                          to_human_size(list.list.frames.bytes()), list.list.frames.ranges().size(),
+                          list.list.refused.size()));
+  for (const Refusal& refusal : list.list.refused) {
+    output.line(fmt::format("  REFUSED  {}: {}", to_text(refusal.range), refusal.reason));
+  }
+}
+
+Result<ExitStatus> check(Invocation& invocation, const std::string& file) {
+  const auto blob = read_file(file);
+  if (!blob) return blob.error();
+  const auto handover = read_handover(*blob, file);
+  if (!handover) return handover.error();
+  const auto context = context_here(invocation, handover->content);
+  if (!context) return context.error();
+  const TrustDecision decision = judge_handover(*handover, *context);
+  const auto machine = invocation.checked_machine();
+  if (!machine) return machine.error();
+  const auto policy = list_policy(invocation);
+  if (!policy) return policy.error();
+  const std::vector<Claim> claims = believed_claims(*handover, decision);
+  const CheckedList list = make_retire_list(std::span<const Claim>(claims), *machine, *policy,
+                                            handover->content.generation);
+  Output& output = invocation.output();
+  if (output.json()) {
+    output.object(check_json(*handover, decision, list));
+  } else {
+    print_people(output, *handover, decision, list);
+  }
+  const bool clean = decision.findings.empty() && list.list.refused.empty();
+  return decision.trust == Trust::kRefuse ? kExitRefused : clean ? kExitDone : kExitFindings;
+}
+
+Result<ExitStatus> print_key(Invocation& invocation) {
+  const auto key = SigningKey::load(key_path(invocation.registry_path()));
+  if (!key) return key.error();
+  invocation.output().line(trusted_key_line(key->public_key()));
+  return kExitDone;
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const auto words = invocation.arguments();
+  if (words[0] == "make" && words.size() == 1) return make(invocation);
+  if (words[0] == "check" && words.size() == 2) return check(invocation, words[1]);
+  if (words[0] == "key" && words.size() == 1) return print_key(invocation);
+  return Error{ErrorCode::kUsage,
+               "usage: poisonctl handover make -o FILE, handover check FILE, or "
+               "handover key; see 'poisonctl --help'"};
+}
+
+}  // namespace
+
+const Verb kHandoverVerb = {
+    .name = "handover",
+    .arguments = "make|check FILE|key",
+    .summary = "Make the signed list for the next kernel, or say whether one would be believed",
+    .least_arguments = 1,
+    .most_arguments = 2,
+    .has_json = true,
+    .add_options = add_options,
+    .run = run,
+};
+
+}  // namespace poisonctl

@@ -1,0 +1,143 @@
+#include "registry/fdt.h"
+
+#include <fmt/format.h>
+#include <libfdt.h>
+
+#include <cstring>
+#include <limits>
+#include <set>
+
+#include "registry/text.h"
+
+namespace poisonctl::fdt {
+
+namespace {
+
+constexpr std::size_t kCell = 4;
+// The header: Devicetree Specification 5.2.
+constexpr std::size_t kHeader = 40;
+constexpr std::size_t kVersionAt = 20;
+constexpr std::size_t kOldestAt = 24;
+constexpr std::uint64_t kVersion = 17;
+constexpr std::uint64_t kOldest = 16;
+
+Error bad(const std::string& shown, std::string_view what) {
+  return {ErrorCode::kBadData, fmt::format("{}: {}", shown, what)};
+}
+
+}  // namespace
+
+Result<Tree> Tree::parse(std::string_view blob, std::size_t limit, const std::string& shown) {
+  // magic and totalsize come first (Devicetree Specification 5.2).
+  if (blob.size() < 2 * kCell || number(blob.substr(0, kCell)) != FDT_MAGIC) {
+    return Error{ErrorCode::kUnknownForm,
+                 shown + ": is no flattened device tree: expected d0 0d fe ed at offset 0"};
+  }
+  const std::uint64_t size = number(blob.substr(kCell, kCell));
+  if (size > limit) {
+    return bad(shown, fmt::format("says at offset 4 that it has {} bytes; at most {} are read",
+                                  size, limit));
+  }
+  if (size > blob.size()) {
+    return bad(shown, fmt::format("says at offset 4 that it has {} bytes, and only {} are there",
+                                  size, blob.size()));
+  }
+  // fdt_check_full of libfdt 1.6.1 reads through a null pointer when a tree says that it is older
+  // than version 16, whose root has a name; nobody writes such trees any more.
+  const std::uint64_t version = blob.size() < kHeader ? 0 : number(blob.substr(kVersionAt, kCell));
+  const std::uint64_t oldest = blob.size() < kHeader ? 0 : number(blob.substr(kOldestAt, kCell));
+  if (size < kHeader || version != kVersion || oldest != kOldest) {
+    return bad(shown, fmt::format("says at offset {} that it is of version {}, readable as {}; "
+                                  "expected {} and {}",
+                                  kVersionAt, version, oldest, kVersion, kOldest));
+  }
+  Tree tree;
+  tree.size_ = static_cast<std::size_t>(size);
+  tree.words_.resize(tree.size_ / sizeof(std::uint64_t) + 1);
+  std::memcpy(tree.words_.data(), blob.data(), tree.size_);
+  if (const int error = fdt_check_full(tree.words_.data(), tree.size_); error != 0) {
+    return bad(shown, fmt::format("is no sound flattened device tree: {}", fdt_strerror(error)));
+  }
+  return tree;
+}
+
+std::string_view Tree::bytes() const {
+  return {reinterpret_cast<const char*>(words_.data()), size_};
+}
+
+Result<std::vector<Property>> Tree::root_properties(std::size_t most,
+                                                    const std::string& shown) const {
+  const void* const tree = words_.data();
+  std::vector<Property> properties;
+  std::set<std::string, std::less<>> names;
+  int at = fdt_first_property_offset(tree, 0);
+  for (; at >= 0; at = fdt_next_property_offset(tree, at)) {
+    const char* name = nullptr;
+    int size = 0;
+    const void* const value = fdt_getprop_by_offset(tree, at, &name, &size);
+    if (value == nullptr || name == nullptr || size < 0) {
+      return bad(shown, fmt::format("has a property at offset {} that cannot be read", at));
+    }
+    if (properties.size() == most) {
+      return bad(shown, fmt::format("has more than {} properties", most));
+    }
+    if (!names.insert(name).second) {
+      return bad(shown, fmt::format("has the property '{}' twice", printable(name)));
+    }
+    properties.push_back({name, {static_cast<const char*>(value), static_cast<std::size_t>(size)}});
+  }
+  if (at != -FDT_ERR_NOTFOUND) return bad(shown, fmt::format("{}", fdt_strerror(at)));
+  if (fdt_first_subnode(tree, 0) != -FDT_ERR_NOTFOUND) {
+    return bad(shown, "has nodes below its root; expected properties only");
+  }
+  return properties;
+}
+
+Result<std::string> write(std::span<const Property> properties) {
+  // Room for the header, the empty reservation map, and a tag, a length, a name and padding each.
+  std::size_t room = 256;
+  for (const Property& property : properties) {
+    room += property.value.size() + property.name.size() + 32;
+  }
+  if (room > std::numeric_limits<std::int32_t>::max()) {
+    return Error{ErrorCode::kBug, "a device tree of 2 GiB or more cannot be written"};
+  }
+  // Zeros, so that padding is the same every time.
+  std::vector<std::uint64_t> words(room / sizeof(std::uint64_t) + 1);
+  void* const tree = words.data();
+  int error = fdt_create(tree, static_cast<int>(room));
+  if (error == 0) error = fdt_finish_reservemap(tree);
+  if (error == 0) error = fdt_begin_node(tree, "");
+  for (const Property& property : properties) {
+    if (error != 0) break;
+    error = fdt_property(tree, property.name.c_str(), property.value.data(),
+                         static_cast<int>(property.value.size()));
+  }
+  if (error == 0) error = fdt_end_node(tree);
+  if (error == 0) error = fdt_finish(tree);
+  if (error != 0) {
+    return Error{ErrorCode::kBug,
+                 fmt::format("libfdt cannot write the tree: {}", fdt_strerror(error))};
+  }
+  return std::string(static_cast<const char*>(tree), fdt_totalsize(tree));
+}
+
+std::string cell(std::uint32_t value) {
+  std::string bytes;
+  for (unsigned shift = 32; shift != 0; shift -= 8) {
+    bytes += static_cast<char>(value >> (shift - 8) & 0xFFU);
+  }
+  return bytes;
+}
+
+std::string two_cells(std::uint64_t value) {
+  return cell(static_cast<std::uint32_t>(value >> 32U)) + cell(static_cast<std::uint32_t>(value));
+}
+
+std::uint64_t number(std::string_view bytes) {
+  std::uint64_t value = 0;
+  for (const char byte : bytes) value = value << 8U | static_cast<unsigned char>(byte);
+  return value;
+}
+
+}  // namespace poisonctl::fdt

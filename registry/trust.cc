@@ -1,0 +1,164 @@
+#include "registry/trust.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "registry/posix_file.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+
+namespace {
+
+constexpr std::string_view kKeyKind = "ed25519";
+constexpr std::size_t kKeyBytes = 32;
+
+std::optional<std::string> bytes_of_hex(std::string_view digits) {
+  std::string bytes;
+  for (std::size_t at = 0; at < digits.size(); at += 2) {
+    const auto byte = parse_unsigned(digits.substr(at, 2), 16);
+    if (!byte || at + 2 > digits.size()) return std::nullopt;
+    bytes += static_cast<char>(*byte);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::string_view to_word(Trust trust) {
+  switch (trust) {
+    case Trust::kAccept:
+      return "accept";
+    case Trust::kQuarantine:
+      return "quarantine";
+    case Trust::kRefuse:
+      return "refuse";
+  }
+  return "";
+}
+
+TrustDecision judge_handover(const SignedHandover& handover, const TrustContext& context) {
+  TrustDecision decision;
+  const auto find = [&](Trust trust, std::string_view rule, std::string message) {
+    decision.trust = std::max(decision.trust, trust);
+    decision.findings.push_back({rule, std::move(message)});
+  };
+  const Handover& content = handover.content;
+  if (!handover.signature_fits) {
+    find(Trust::kRefuse, "bad-signature",
+         "the signature does not cover these bytes: they were changed since, or never signed; "
+         "use another carrier, or make the handover again");
+  }
+  if (std::find(context.keys.begin(), context.keys.end(), handover.public_key) ==
+      context.keys.end()) {
+    find(Trust::kRefuse, "unknown-key",
+         fmt::format("it names the key {}, which is none that this host trusts; if it is an older "
+                     "key of this host, add it to /{}",
+                     to_hex_text(handover.public_key), kTrustedKeysPath));
+  }
+  if (context.host == Digest{} || content.host == Digest{}) {
+    find(
+        Trust::kAccept, "host-not-known",
+        "which machine it is for cannot be told: firmware has no UUID, and there is no machine id; "
+        "only the key says that it is ours");
+  } else if (content.host != context.host) {
+    find(Trust::kRefuse, "other-host",
+         "it is for another machine, where the same addresses are other memory; take the one of "
+         "this machine");
+  }
+  if (context.topology == Digest{} || content.topology == Digest{}) {
+    find(Trust::kAccept, "topology-not-known",
+         "whether the memory is still the same cannot be told; run it as root");
+  } else if (content.topology != context.topology) {
+    find(
+        Trust::kQuarantine, "other-topology",
+        "memory modules or the memory map have changed since it was made, so its addresses may be "
+        "other cells now; 'poisonctl topology diff' says what changed, and a new handover has what "
+        "still holds");
+  }
+  if (content.generation < context.newest_generation) {
+    find(context.newer_exists ? Trust::kRefuse : Trust::kAccept, "older-generation",
+         fmt::format("it is of generation {}, and {} was seen here; {}", content.generation,
+                     context.newest_generation,
+                     context.newer_exists ? "use that one"
+                                          : "nothing newer is left, so it has to do: frames that "
+                                            "were added since are not on it"));
+  }
+  return decision;
+}
+
+std::vector<Claim> believed_claims(const SignedHandover& handover, const TrustDecision& decision) {
+  if (decision.trust == Trust::kRefuse) return {};
+  std::vector<Claim> claims = claims_in(handover.content);
+  if (decision.trust == Trust::kQuarantine) {
+    for (Claim& claim : claims) {
+      if (claim.condition == Condition::kFaulty) claim.condition = Condition::kQuarantined;
+    }
+  }
+  return claims;
+}
+
+Result<std::vector<std::string>> parse_trusted_keys(std::string_view text,
+                                                    const std::string& shown) {
+  std::vector<std::string> keys;
+  std::size_t number = 0;
+  for (std::string_view line : split_lines(text)) {
+    ++number;
+    line = line.substr(0, line.find('#'));
+    const auto words = split_words(line);
+    if (words.empty()) continue;
+    const auto key = words.size() == 2 && words[0] == kKeyKind && words[1].size() == 2 * kKeyBytes
+                         ? bytes_of_hex(words[1])
+                         : std::nullopt;
+    if (!key) {
+      return Error{ErrorCode::kBadData,
+                   fmt::format("{}:{}: expected '{} ' and 64 hexadecimal digits, found '{}'", shown,
+                               number, kKeyKind, printable(line))};
+    }
+    if (keys.size() == kMostKeys) {
+      return Error{ErrorCode::kBadData,
+                   fmt::format("{}:{}: more than {} keys", shown, number, kMostKeys)};
+    }
+    keys.push_back(*key);
+  }
+  return keys;
+}
+
+std::string trusted_key_line(std::string_view public_key) {
+  return fmt::format("{} {}", kKeyKind, to_hex_text(public_key));
+}
+
+std::string generation_path(const std::string& registry) { return registry + ".generation"; }
+
+Result<std::uint64_t> read_newest_generation(const std::string& registry) {
+  const std::string path = generation_path(registry);
+  const auto fd = open_own_file(path, "generation");
+  if (!fd) {
+    if (fd.error().code == ErrorCode::kNoInput) return std::uint64_t{0};
+    return fd.error();
+  }
+  constexpr std::size_t kLongest = 64;
+  const auto text = read_up_to(*fd, kLongest, path);
+  if (!text) return text.error();
+  const auto number = parse_unsigned(trim(*text), 10);
+  if (!number) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("{}:1: expected the newest generation as a number, found '{}'; remove "
+                             "it, and the next handover makes it again",
+                             path, printable(*text))};
+  }
+  return *number;
+}
+
+Result<void> note_generation(const std::string& registry, std::uint64_t generation) {
+  const auto newest = read_newest_generation(registry);
+  if (!newest) return newest.error();
+  if (generation <= *newest) return {};
+  const std::string path = generation_path(registry);
+  return replace_file_at(AT_FDCWD, path, fmt::format("{}\n", generation), S_IRUSR | S_IWUSR, path);
+}
+
+}  // namespace poisonctl
