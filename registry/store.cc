@@ -46,13 +46,6 @@ Error damaged(const std::string& path, std::string_view what) {
                   path, what)};
 }
 
-// The word in `state`: of an outcome its retirement, of a resolution its kind.
-std::string_view state_of(const Event& event) {
-  if (event.kind == EventKind::kOutcome) return to_word(event.retirement);
-  if (event.kind == EventKind::kResolution) return to_word(event.resolution);
-  return {};
-}
-
 // Columns of kImportColumns from `first` on.
 Result<Provenance> provenance_in(const Statement& row, int first, const std::string& path) {
   const auto shift = PageShift::from_page_size(to_unsigned(row.integer(first + 12)));
@@ -255,10 +248,26 @@ struct Store::Import::State {
 
 namespace {
 
-// Fills what version 2 has and version 1 had not: the hashes and the derived tables.
-Result<void> fill_after_upgrade(const Database& db) {
-  auto deriver = Deriver::prepare(db);
+// Folds the log of `from` into the derived tables of `into`, which are empty. May be the same.
+Result<void> derive_records(const Database& from, const Database& into) {
+  auto deriver = Deriver::prepare(into);
   if (!deriver) return deriver.error();
+  Result<void> status;
+  auto read = LogReader(from, "").run(
+      [](Statement&) {},
+      [&](const StoredEvent& stored, const Digest&, std::string_view) {
+        if (!has_place_here(stored.event)) return true;
+        const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
+        if (!folded) status = folded.error();
+        return status.ok();
+      });
+  if (!read) return read;
+  if (!status) return status;
+  return deriver->flush();
+}
+
+// Gives every event the hash that version 1 had not.
+Result<void> fill_hashes(const Database& db) {
   auto set_hash = db.prepare("UPDATE event SET hash = ? WHERE id = ?");
   if (!set_hash) return set_hash.error();
   Digest previous{};
@@ -269,15 +278,9 @@ Result<void> fill_after_upgrade(const Database& db) {
               [&](const StoredEvent& stored, const Digest& import, std::string_view /*hash*/) {
                 previous = log.hasher().of_event(previous, import, stored.id, stored.event);
                 status = set_hash->bind_blob(1, as_bytes(previous)).bind(2, stored.id).run();
-                if (!status) return false;
-                if (!has_place_here(stored.event)) return true;
-                const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
-                if (!folded) status = folded.error();
                 return status.ok();
               });
-  if (!read) return read;
-  if (!status) return status;
-  return deriver->flush();
+  return read ? status : read;
 }
 
 Result<Database> open_database(const std::string& path, Store::Mode mode) {
@@ -326,7 +329,8 @@ Result<void> upgrade(const Database& db, std::int64_t from) {
   if (now->version != from) return {};
   if (auto kept = keep_copy(db.path(), from); !kept) return kept;
   if (auto done = upgrade_schema_from_1(db); !done) return done;
-  if (auto filled = fill_after_upgrade(db); !filled) return filled;
+  if (auto filled = fill_hashes(db); !filled) return filled;
+  if (auto derived = derive_records(db, db); !derived) return derived;
   return transaction->commit();
 }
 
@@ -452,6 +456,7 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
 
 // A state that is still so, or a line of a file that was read before, is no new observation.
 Result<bool> Store::Import::State::is_known(const Event& event) {
+  if (repeats == Repeats::kKeep) return false;
   if (event.kind == EventKind::kOutcome) {
     const auto record = deriver.find(record_range(*event.range));
     if (!record) return record.error();
@@ -535,7 +540,7 @@ Result<void> Store::Import::State::insert_event_row(const Event& event) {
                       .bind(10, event.label)
                       .bind(11, dram)
                       .bind(12, event.result)
-                      .bind(13, state_of(event))
+                      .bind(13, state_word(event))
                       .bind(14, event.evidence)
                       .bind_blob(15, as_bytes(hash))
                       .run();
@@ -585,10 +590,12 @@ Result<ImportSummary> Store::Import::commit() {
   // Nothing new: the file stays as it is, to the byte.
   if (state_->summary.added == 0) return state_->summary;
   if (auto flushed = state_->deriver.flush(); !flushed) return flushed.error();
+  const std::string& path = state_->db->path();
+  const auto checkpoint =
+      CheckpointUpdate::begin(path, [&](std::int64_t id) { return stored_hash(*state_->db, id); });
   if (auto committed = state_->transaction.commit(); !committed) return committed.error();
-  const auto hash_of = [&](std::int64_t id) { return stored_hash(*state_->db, id); };
-  const auto pinned =
-      update_checkpoint(state_->db->path(), state_->head, hash_of, state_->provenance.time);
+  const auto pinned = checkpoint ? checkpoint->finish(state_->head, state_->provenance.time)
+                                 : Result<void>(checkpoint.error());
   if (!pinned) state_->summary.checkpoint_problem = pinned.error().message;
   return state_->summary;
 }
@@ -762,21 +769,6 @@ Result<std::uint64_t> count_differences(const Database& stored, const Database& 
 
 }  // namespace
 
-Result<void> Store::derive_into(const Database& target) {
-  auto deriver = Deriver::prepare(target);
-  if (!deriver) return deriver.error();
-  Result<void> status;
-  auto read = for_each_event([&](const StoredEvent& stored) {
-    if (!has_place_here(stored.event)) return true;
-    const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
-    if (!folded) status = folded.error();
-    return status.ok();
-  });
-  if (!read) return read;
-  if (!status) return status;
-  return deriver->flush();
-}
-
 Result<std::uint64_t> Store::count_wrong_records() {
   const Database& db = connection_->db;
   const auto fresh = Database::open(":memory:", sqlite::OpenMode::kWrite, 0);
@@ -785,7 +777,7 @@ Result<std::uint64_t> Store::count_wrong_records() {
   // One state of the file for all that is read; and many rows in one transaction are fast.
   if (auto begun = db.execute("BEGIN"); !begun) return begun.error();
   auto derived = fresh->execute("BEGIN");
-  if (derived) derived = derive_into(*fresh);
+  if (derived) derived = derive_records(db, *fresh);
   std::uint64_t different = 0;
   for (const auto& [sql, order] :
        {std::pair<const char*, KeyOrder>("SELECT * FROM record ORDER BY address, size",
@@ -812,7 +804,7 @@ Result<void> Store::rebuild() {
   if (auto emptied = db.execute("DELETE FROM record; DELETE FROM dram_row;"); !emptied) {
     return emptied;
   }
-  if (auto derived = derive_into(db); !derived) return derived;
+  if (auto derived = derive_records(db, db); !derived) return derived;
   return transaction->commit();
 }
 

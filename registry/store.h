@@ -16,10 +16,6 @@
 
 namespace poisonctl {
 
-namespace sqlite {
-class Database;
-}
-
 // What an import did.
 struct ImportSummary {
   std::uint64_t added = 0;          // events stored
@@ -78,6 +74,7 @@ class Store {
   enum class Repeats {
     kCount,  // somebody says it again: store it
     kSkip,   // the same file is read again: count it as known
+    kKeep,   // a log is copied: store every event, states too
   };
 
   // One import: events are added one by one and become visible all at once with commit(), or not at
@@ -166,8 +163,6 @@ class Store {
 
  private:
   struct Connection;
-  // Folds the whole log into the derived tables of `target`.
-  Result<void> derive_into(const sqlite::Database& target);
   explicit Store(std::unique_ptr<Connection> connection);
   std::unique_ptr<Connection> connection_;
 };
