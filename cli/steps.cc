@@ -51,16 +51,6 @@ std::vector<RetirementRun> runs_within(std::span<const RetirementRun> runs,
 
 }  // namespace
 
-Result<std::vector<Record>> load_records(Store& store) {
-  std::vector<Record> records;
-  auto read = store.for_each_record([&](const Record& record) {
-    records.push_back(record);
-    return true;
-  });
-  if (!read) return read.error();
-  return records;
-}
-
 Result<RetireList> load_retire_list(Invocation& invocation) {
   const auto machine = invocation.machine();
   if (!machine) return machine.error();
@@ -70,7 +60,7 @@ Result<RetireList> load_retire_list(Invocation& invocation) {
   if (!store) return store.error();
   const auto generation = store->generation();
   if (!generation) return generation.error();
-  const auto records = load_records(*store);
+  const auto records = store->records();
   if (!records) return records.error();
   CheckResult checked = check_records(*records, **map, (*machine)->page_shift);
   return RetireList{.generation = *generation,
@@ -132,7 +122,7 @@ Result<Verification> verify_records(Invocation& invocation) {
 
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
-  const auto records = load_records(*store);
+  const auto records = store->records();
   if (!records) return records.error();
   auto runs = read_retirement(**root, faulty_frames(*records, shift), **map, shift);
   if (!runs) return runs.error();

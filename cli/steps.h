@@ -15,9 +15,6 @@
 
 namespace poisonctl {
 
-// All records, sorted by address.
-Result<std::vector<Record>> load_records(Store& store);
-
 // The registry of the invocation, read and checked against its machine.
 Result<RetireList> load_retire_list(Invocation& invocation);
 

@@ -33,7 +33,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!map) return map.error();
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
-  const auto records = load_records(*store);
+  const auto records = store->records();
   if (!records) return records.error();
   const CheckResult checked = check_records(*records, **map, (*machine)->page_shift);
 

@@ -80,7 +80,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   std::uint64_t generation = 0;
   auto store = invocation.open_store(Store::Mode::kRead);
   if (store) {
-    auto loaded = load_records(*store);
+    auto loaded = store->records();
     if (!loaded) return loaded.error();
     records = *std::move(loaded);
     const auto newest = store->generation();
