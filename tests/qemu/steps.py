@@ -107,6 +107,7 @@ class Bench:
     kexec_tools: KexecTools
     poisonctl: Path
     alloc_sweep: Path
+    poison_memory: Path
     cache: Path
     results: Path
     machine: rig.Machine = MACHINE
@@ -123,6 +124,7 @@ class Bench:
         made.add_program(self.kexec_tools.program, "/bin/kexec", self.kexec_tools.library_path)
         made.add_program(self.poisonctl, "/bin/poisonctl")
         made.add_program(self.alloc_sweep, "/bin/alloc_sweep")
+        made.add_program(self.poison_memory, "/bin/poison_memory")
         return made.write(self.results / f"initramfs-{kernel.name}")
 
     def disk(self, kernel: Kernel, initramfs: Path) -> Path:
@@ -378,17 +380,18 @@ class Watch:
             expect(time.monotonic() < deadline, f"'poisonctl watch' did not say {text!r}: {seen}")
             time.sleep(0.1)
 
-    def wait_for_events(self, tool: Poisonctl, frame: int, count: int,
+    def wait_for_events(self, tool: Poisonctl, frame: int, count: int, source: str = "trace",
                         seconds: float = 60) -> list[dict]:
-        """The events about a frame, without outcomes, as soon as there are so many."""
+        """The events from a source about a frame, as soon as there are so many."""
         deadline = time.monotonic() + seconds
         while True:
             answer = tool.json("show", f"{frame:#x}", schema="poisonctl/events-v1")
-            events = [e for e in answer["events"] if e["kind"] != "outcome"]
+            events = [e for e in answer["events"]
+                      if e["source"] == source and e["kind"] != "outcome"]
             if len(events) >= count:
                 return events
             expect(time.monotonic() < deadline,
-                   f"expected {count} events about {frame:#x}, got {events}; watch said "
+                   f"expected {count} events of {source} about {frame:#x}, got {events}; watch said "
                    f"{self.output()}")
             time.sleep(0.1)
 
