@@ -29,7 +29,7 @@ set(one_sqlite_pattern "#include [\"<]sqlite3[.]h")
 set(one_sqlite_why "only registry/sqlite knows the C interface of SQLite")
 
 set(one_tracefs_files "^(registry|backends|cli)/")
-set(one_tracefs_free "^registry/sources/trace/reader[.]cc$")  # libtracefs.h is what it sees
+set(one_tracefs_free "^registry/sources/trace/(reader[.]cc|libtracefs[.]h)$")
 set(one_tracefs_pattern "#include [\"<](tracefs|event-parse|kbuffer|traceevent/.*)[.]h")
 set(one_tracefs_why "only registry/sources/trace/reader knows libtracefs and libtraceevent")
 

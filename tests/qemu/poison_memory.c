@@ -73,7 +73,7 @@ static int poison(const char *kind) {
 }
 
 static int put(int file, const char *text) {
-  return pwrite(file, text, strlen(text), 0) == (ssize_t)strlen(text) ? 0 : 1;
+  return write(file, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : 1;
 }
 
 static int storm(long count, char **frames, int frame_count) {
