@@ -1,12 +1,14 @@
 /* Poisons memory in a guest, the ways that a program can.
  *
  *   poison_memory anon|file|thp|hugetlb|soft   a page of that kind, by madvise(2); prints its frame
- *   poison_memory storm COUNT PFN...           corrupt-pfn and unpoison-pfn in turns, COUNT times
+ *   poison_memory storm COUNT PFN...           unpoison-pfn and corrupt-pfn, COUNT times; the frames
+ *                                              are poisoned before and after
  *
  * Exit status 0, or 1 with a message. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -76,14 +78,25 @@ static int put(int file, const char *text) {
   return write(file, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : 1;
 }
 
+/* A frame is free for a moment, on the free list of this CPU: nobody else may run here then. */
+static int keep_cpu(void) {
+  cpu_set_t last;
+  const struct sched_param first = {.sched_priority = 1};
+  CPU_ZERO(&last);
+  CPU_SET((size_t)sysconf(_SC_NPROCESSORS_ONLN) - 1, &last);
+  return sched_setaffinity(0, sizeof last, &last) == 0 &&
+         sched_setscheduler(0, SCHED_FIFO, &first) == 0;
+}
+
 static int storm(long count, char **frames, int frame_count) {
   const int corrupt = open("/sys/kernel/debug/hwpoison/corrupt-pfn", O_WRONLY | O_CLOEXEC);
   const int mend = open("/sys/kernel/debug/hwpoison/unpoison-pfn", O_WRONLY | O_CLOEXEC);
   if (corrupt < 0 || mend < 0) return fail("/sys/kernel/debug/hwpoison");
+  if (!keep_cpu()) return fail("SCHED_FIFO");
   for (long i = 0; i < count; ++i) {
     const char *frame = frames[i % frame_count];
-    if (put(corrupt, frame) != 0) return fail("corrupt-pfn");
     if (put(mend, frame) != 0) return fail("unpoison-pfn");
+    if (put(corrupt, frame) != 0) return fail("corrupt-pfn");
   }
   return 0;
 }
