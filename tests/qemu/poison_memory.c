@@ -1,8 +1,8 @@
 /* Poisons memory in a guest, the ways that a program can.
  *
  *   poison_memory anon|file|thp|hugetlb|soft   a page of that kind, by madvise(2); prints its frame
- *   poison_memory storm COUNT PFN...           unpoison-pfn and corrupt-pfn, COUNT times; the frames
- *                                              are poisoned before and after
+ *   poison_memory storm COUNT PFN...           unpoison-pfn and corrupt-pfn, COUNT times; the
+ * frames are poisoned before and after
  *
  * Exit status 0, or 1 with a message. */
 #define _GNU_SOURCE
