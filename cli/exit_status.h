@@ -25,6 +25,7 @@ constexpr ExitStatus exit_status_for(ErrorCode code) {
     case ErrorCode::kUsage:
       return kExitUsage;
     case ErrorCode::kBadData:
+    case ErrorCode::kUnknownForm:
       return kExitBadData;
     case ErrorCode::kNoInput:
       return kExitNoInput;

@@ -99,7 +99,7 @@ Result<Store> Invocation::open_store(Store::Mode mode) {
   if (!head) return head.error();
   const auto pinned = update_checkpoint(
       registry_path(), *head, [&](std::int64_t id) { return store->hash_of(id); }, now());
-  if (!pinned) output().warning(pinned.error().message);
+  if (!pinned) return pinned.error();
   return store;
 }
 

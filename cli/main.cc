@@ -196,7 +196,7 @@ Result<ExitStatus> run(std::vector<std::string> words) {
 }  // namespace poisonctl
 
 int main(int argc, char** argv) {
-  using namespace poisonctl;  // NOLINT(google-build-using-namespace): this is poisonctl
+  using namespace poisonctl;
   // A reader that goes away (head) is told by the failing write, in finish().
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   // A file size limit is told by the failing write too, so that it can be undone.

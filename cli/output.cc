@@ -22,8 +22,13 @@ std::size_t width_of(std::string_view text) {
 
 bool wants_colour() {
   // NO_COLOR changes how a terminal looks and nothing else.
-  const char* const no_color = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe)
+  const char* const no_color = std::getenv("NO_COLOR");
   return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
+}
+
+// Text from firmware and files may be no UTF-8: replaced, since JSON cannot carry it.
+std::string as_text(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
 void to_stderr(std::string_view prefix, std::string_view text) {
@@ -52,18 +57,39 @@ std::string Output::tinted(std::string_view text, Tint tint) const {
 
 void Output::table(const std::vector<std::string>& header,
                    const std::vector<std::vector<Cell>>& rows) {
+  const auto all = [&](const TakeRow& take) -> Result<void> {
+    for (const auto& row : rows) take(row);
+    return {};
+  };
+  const auto printed = table(header, all);
+  if (printed && *printed == 0) line(fmt::format("{}", fmt::join(header, "  ")));
+}
+
+Result<std::uint64_t> Output::table(const std::vector<std::string>& header,
+                                    const std::function<Result<void>(const TakeRow&)>& rows) {
   std::vector<std::size_t> widths;
-  for (const std::string& name : header) widths.push_back(width_of(name));
-  for (const auto& row : rows) {
+  std::vector<Cell> head;
+  for (const std::string& name : header) {
+    widths.push_back(width_of(name));
+    head.push_back({.text = name});
+  }
+  std::uint64_t count = 0;
+  auto measured = rows([&](const std::vector<Cell>& row) {
     for (std::size_t i = 0; i < row.size(); ++i) {
       widths.at(i) = std::max(widths.at(i), width_of(row.at(i).text));
+      head.at(i).right = row.at(i).right;
     }
-  }
+    ++count;
+  });
+  if (!measured) return measured.error();
+  if (count == 0) return count;
   const auto show = [&](const std::vector<Cell>& row) {
     std::string shown;
     for (std::size_t i = 0; i < row.size(); ++i) {
       const Cell& cell = row.at(i);
-      const std::string padding(widths.at(i) - width_of(cell.text), ' ');
+      // What changed since it was measured may be wider.
+      const std::size_t width = width_of(cell.text);
+      const std::string padding(std::max(widths.at(i), width) - width, ' ');
       if (i != 0) shown += "  ";
       if (cell.right) shown += padding;
       shown += tinted(cell.text, cell.tint);
@@ -71,18 +97,37 @@ void Output::table(const std::vector<std::string>& header,
     }
     line(shown);
   };
-  std::vector<Cell> head;
-  for (std::size_t i = 0; i < header.size(); ++i) {
-    head.push_back({.text = header.at(i), .right = !rows.empty() && rows.front().at(i).right});
-  }
   show(head);
-  for (const auto& row : rows) show(row);
+  if (auto shown = rows(show); !shown) return shown.error();
+  return count;
 }
 
-void Output::object(const Json& object) {
-  // Text from firmware and files may be no UTF-8: replaced, since JSON cannot carry it.
-  line(object.dump(2, ' ', false, Json::error_handler_t::replace));
+void Output::object(const Json& object) { line(as_text(object)); }
+
+JsonStream::JsonStream(Output& output, const Json& fields) : output_(output) {
+  std::string text = as_text(fields);
+  text.resize(text.size() - std::string_view("\n}").size());
+  output_.text(text);
 }
+
+void JsonStream::begin_list(std::string_view name) {
+  output_.text(fmt::format(",\n  \"{}\": [", name));
+  first_item_ = true;
+}
+
+void JsonStream::add(const Json& item) {
+  std::string text = first_item_ ? "\n    " : ",\n    ";
+  first_item_ = false;
+  for (const char c : as_text(item)) {
+    text += c;
+    if (c == '\n') text += "    ";
+  }
+  output_.text(text);
+}
+
+void JsonStream::end_list() { output_.text(first_item_ ? "]" : "\n  ]"); }
+
+void JsonStream::end() { output_.text("\n}\n"); }
 
 void Output::note(std::string_view text) const {
   if (verbosity_ != Verbosity::kQuiet) to_stderr("", text);

@@ -1,6 +1,8 @@
 // Where everything that people and scripts read goes through: tables, JSON, diagnostics, colour.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -35,6 +37,12 @@ class Output {
   // A header and rows of as many cells; columns as wide as they need. Colour only on a terminal and
   // not where NO_COLOR is set (no-color.org).
   void table(const std::vector<std::string>& header, const std::vector<std::vector<Cell>>& rows);
+  // The same for any number of rows in little memory: `rows` is called twice, first to measure, and
+  // hands each row to its argument. Prints nothing without a row; returns how many there were.
+  // Errors: those of `rows`.
+  using TakeRow = std::function<void(const std::vector<Cell>& row)>;
+  Result<std::uint64_t> table(const std::vector<std::string>& header,
+                              const std::function<Result<void>(const TakeRow&)>& rows);
   // One object and a line end.
   void object(const Json& object);
 
@@ -54,6 +62,21 @@ class Output {
   Verbosity verbosity_;
   bool colour_;
   int write_error_ = 0;
+};
+
+// One object that is printed while it is made, for lists of any length: fields, then lists.
+class JsonStream {
+ public:
+  // `fields` come first.
+  JsonStream(Output& output, const Json& fields);
+  void begin_list(std::string_view name);
+  void add(const Json& item);
+  void end_list();
+  void end();
+
+ private:
+  Output& output_;
+  bool first_item_ = true;
 };
 
 }  // namespace poisonctl

@@ -123,6 +123,7 @@ struct Provenance {
   std::string product_uuid;                      // may be empty
   std::string product_serial;                    // may be empty
   PageShift page_shift = PageShift::smallest();  // of the kernel that was looked at
+  friend bool operator==(const Provenance&, const Provenance&) = default;
 };
 
 // Lower-case letters, digits, '.', '_' and '-', at most 32: what a source may be called.

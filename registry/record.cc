@@ -86,7 +86,9 @@ std::optional<Condition> condition_from(std::string_view word) {
 bool ErrorBucket::add(std::uint64_t count, Time time, std::uint64_t limit,
                       std::chrono::seconds window) {
   if (level == 0) filled = time;
-  if (time > filled && limit != 0) {
+  // Times from 1970 on: their difference does not overflow.
+  constexpr Time kEpoch{};
+  if (time > filled && filled >= kEpoch && limit != 0) {
     // One error leaks away every window / limit; what is left of that step stays for the next time.
     const auto step = std::chrono::nanoseconds(window) / static_cast<std::int64_t>(limit);
     const auto leaks = static_cast<std::uint64_t>((time - filled) / step);

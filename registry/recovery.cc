@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -19,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // 20260301T120000Z: sorts by time, and is a name on every file system.
+constexpr std::size_t kStampSize = 16;
 std::string stamp(Time now) {
   std::string text = to_rfc3339(std::chrono::floor<std::chrono::seconds>(now));
   std::erase_if(text, [](char c) { return c == '-' || c == ':'; });
@@ -34,7 +36,9 @@ std::vector<std::string> snapshots_of(const std::string& registry) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (entry->path().filename().string().starts_with(prefix)) {
+    const std::string name = entry->path().filename().string();
+    // Not what a copy that was cut short left behind.
+    if (name.starts_with(prefix) && name.size() == prefix.size() + kStampSize) {
       found.push_back(entry->path().string());
     }
   }
@@ -42,16 +46,34 @@ std::vector<std::string> snapshots_of(const std::string& registry) {
   return found;
 }
 
-// Whether it is sound and its chain holds up to entry `known_end` at least.
-bool is_whole(const std::string& path, std::int64_t known_end) {
+// The last entry that the checkpoint knew of.
+std::int64_t known_end_of(const std::string& registry) {
+  const auto checkpoint = read_checkpoint(registry);
+  return checkpoint && *checkpoint ? (*checkpoint)->head.id : 0;
+}
+
+// What is wrong with the registry at `path`, if anything: it has to be sound, and its chain has to
+// hold up to entry `known_end` at least. Errors: what keeps it from looking, and is no damage (it
+// is locked, or not ours to read).
+Result<std::optional<std::string>> damage_of(const std::string& path, std::int64_t known_end) {
+  using Damage = std::optional<std::string>;
+  const auto told = [](const Error& error) -> Result<Damage> {
+    if (error.code != ErrorCode::kBadData && error.code != ErrorCode::kIo) return error;
+    return Damage(error.message);
+  };
   auto store = Store::open(path, Store::Mode::kRead);
-  if (!store) return false;
+  if (!store) return told(store.error());
   const auto sound = store->is_sound();
-  if (!sound || !*sound) return false;
+  if (!sound) return told(sound.error());
+  if (!*sound) return Damage(path + ": SQLite finds it damaged");
   const auto defect = store->verify_chain();
-  if (!defect || *defect) return false;
+  if (!defect) return told(defect.error());
+  if (*defect) return Damage(fmt::format("{}: entry {} {}", path, (*defect)->id, (*defect)->what));
   const auto head = store->head();
-  return head && head->id >= known_end;
+  if (!head) return told(head.error());
+  if (head->id >= known_end) return Damage();
+  return Damage(
+      fmt::format("{}: ends at entry {}, but its checkpoint knew {}", path, head->id, known_end));
 }
 
 Result<void> move_aside(const std::string& from, const std::string& to) {
@@ -70,18 +92,13 @@ class HalfMade {
   explicit HalfMade(std::string path) : path_(std::move(path)) {}
   HalfMade(const HalfMade&) = delete;
   HalfMade& operator=(const HalfMade&) = delete;
-  ~HalfMade() {
-    if (!in_place_) remove();
-  }
-  // From here on its name is that of the damaged file, which nobody removes.
-  void set_in_place() { in_place_ = true; }
+  ~HalfMade() { remove(); }
   void remove() const {
     for (const char* part : {"", ".head", ".key", "-journal"}) std::remove((path_ + part).c_str());
   }
 
  private:
   std::string path_;
-  bool in_place_ = false;
 };
 
 // Adds events of an older registry to a new one, import by import, each with its own provenance. An
@@ -91,7 +108,7 @@ class Replayer {
   explicit Replayer(Store& target) : target_(target) {}
 
   Result<void> add(const StoredEvent& stored) {
-    if (!import_ || !same_import(stored.provenance)) {
+    if (!import_ || provenance_ != stored.provenance) {
       if (auto ended = end_import(); !ended) return ended;
       auto begun = target_.begin_import(stored.provenance, Store::Repeats::kCount);
       if (!begun) return begun.error();
@@ -115,12 +132,6 @@ class Replayer {
   [[nodiscard]] std::int64_t last_id() const { return last_id_; }
 
  private:
-  [[nodiscard]] bool same_import(const Provenance& other) const {
-    return provenance_.time == other.time && provenance_.source == other.source &&
-           provenance_.boot_id == other.boot_id && provenance_.origin == other.origin &&
-           provenance_.tool == other.tool && provenance_.uid == other.uid;
-  }
-
   Store& target_;
   std::optional<Store::Import> import_;
   Provenance provenance_;
@@ -155,8 +166,14 @@ Result<void> salvage(const std::string& path, std::int64_t after, std::int64_t k
   }
   // Beyond the last entry that the checkpoint knew of, a long run of nothing is the end.
   constexpr std::int64_t kLongestGap = 4096;
+  // No file has more entries than room for their hashes, whatever a checkpoint says.
+  constexpr std::uintmax_t kLeastEntry = sizeof(Digest);
+  std::error_code ignored;
+  const auto room = static_cast<std::int64_t>(fs::file_size(path, ignored) / kLeastEntry);
+  const std::int64_t last = std::min(known_end, room);
   std::int64_t missing = 0;
-  for (std::int64_t id = after + 1; id <= known_end || missing < kLongestGap; ++id) {
+  std::int64_t last_seen = 0;
+  for (std::int64_t id = after + 1; id <= last || missing < kLongestGap; ++id) {
     const auto stored = store->event(id);
     if (!stored || !*stored) {
       ++missing;
@@ -164,6 +181,7 @@ Result<void> salvage(const std::string& path, std::int64_t after, std::int64_t k
     }
     report.lost += static_cast<std::uint64_t>(missing);
     missing = 0;
+    last_seen = id;
     const auto added = replayer.add(**stored);
     // An outcome or a resolution of a record whose every observation is lost.
     if (!added && added.error().code == ErrorCode::kUsage) {
@@ -174,8 +192,10 @@ Result<void> salvage(const std::string& path, std::int64_t after, std::int64_t k
     if (report.lost != 0) ++report.chained_anew;
     ++report.from_damaged;
   }
-  if (replayer.last_id() < known_end) {
-    report.lost += static_cast<std::uint64_t>(known_end - std::max(replayer.last_id(), after));
+  // What is beyond the end was never there; what lies between the last one and the end is lost.
+  const std::int64_t end = std::max(known_end, last_seen);
+  if (replayer.last_id() < end) {
+    report.lost += static_cast<std::uint64_t>(end - std::max(replayer.last_id(), after));
   }
   return {};
 }
@@ -185,12 +205,10 @@ Result<void> salvage(const std::string& path, std::int64_t after, std::int64_t k
 Result<std::string> make_snapshot(const std::string& registry, Time now, std::size_t kept) {
   auto store = Store::open(registry, Store::Mode::kRead);
   if (!store) return store.error();
-  const auto defect = store->verify_chain();
-  if (!defect) return defect.error();
-  if (*defect) {
-    return Error{ErrorCode::kBadData, fmt::format("{}: entry {} {}; no snapshot was made of it",
-                                                  registry, (*defect)->id, (*defect)->what)};
-  }
+  // One of a log whose end was cut off would push out the last that has the end.
+  const auto damage = damage_of(registry, known_end_of(registry));
+  if (!damage) return damage.error();
+  if (*damage) return Error{ErrorCode::kBadData, **damage + "; no snapshot was made of it"};
   const std::string path = fmt::format("{}.snapshot-{}", registry, stamp(now));
   if (auto copied = store->copy_to(path); !copied) return copied.error();
   const auto all = snapshots_of(registry);
@@ -209,10 +227,17 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
   }
   const std::string suffix = ".damaged-" + stamp(now);
   const std::string made = registry + ".recovering";
-  const auto checkpoint = read_checkpoint(registry);
-  const std::int64_t known_end = checkpoint && *checkpoint ? (*checkpoint)->head.id : 0;
-  if (is_whole(registry, known_end)) return report;
+  const std::int64_t known_end = known_end_of(registry);
+  const auto damage = damage_of(registry, known_end);
+  if (!damage) return damage.error();
+  if (!*damage) return report;
   report.was_needed = true;
+  // What is committed from here on would go into the file that is set aside. Where the damage is
+  // such that it cannot be locked, nobody can commit either.
+  const auto lock = Store::lock(registry);
+  if (!lock && lock.error().code != ErrorCode::kBadData && lock.error().code != ErrorCode::kIo) {
+    return lock.error();
+  }
 
   // A half-made one of an earlier attempt holds nothing that is not elsewhere.
   HalfMade half_made(made);
@@ -222,7 +247,8 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
     if (!target) return target.error();
     Replayer replayer(*target);
     for (const std::string& snapshot : snapshots_of(registry)) {
-      if (!is_whole(snapshot, 0)) continue;
+      const auto bad = damage_of(snapshot, 0);
+      if (!bad || *bad) continue;
       const auto events = replay_snapshot(snapshot, replayer);
       if (!events) return events.error();
       report.snapshot = snapshot;
@@ -242,20 +268,21 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
                      "everything was left as it is"};
   }
   report.set_aside = registry + suffix;
+  // A second name for the damaged file, which cannot take the place of another one; then the new
+  // one takes the first name. At no moment is there no registry, which somebody would make anew,
+  // and whenever this ends, the damaged file still has a name that nobody removes.
+  if (::link(registry.c_str(), report.set_aside.c_str()) != 0) {
+    return os_error(fmt::format("cannot call {} {} too", registry, report.set_aside), errno,
+                    ErrorCode::kCannotWrite);
+  }
   // The checkpoint pins entries that may be lost, and a journal belongs to the damaged file alone.
   for (const char* part : {".head", "-journal"}) {
     if (auto moved = move_aside(registry + part, report.set_aside + part); !moved) {
+      ::unlink(report.set_aside.c_str());
       return moved.error();
     }
   }
-  // Both names change places at once: at no moment is there no registry, which somebody would make
-  // anew.
-  if (::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, registry.c_str(), RENAME_EXCHANGE) != 0) {
-    return os_error(fmt::format("cannot exchange {} and {}", made, registry), errno,
-                    ErrorCode::kCannotWrite);
-  }
-  half_made.set_in_place();
-  if (auto moved = move_aside(made, report.set_aside); !moved) return moved.error();
+  if (auto renamed = rename_durably(made, registry); !renamed) return renamed.error();
   auto store = Store::open(registry, Store::Mode::kRead);
   if (!store) return store.error();
   const auto head = store->head();

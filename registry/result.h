@@ -13,6 +13,7 @@ namespace poisonctl {
 enum class ErrorCode {
   kUsage,         // the caller asked for something that cannot be
   kBadData,       // input was read and is not what it should be
+  kUnknownForm,   // input is of a kind that this program does not know, and may well be whole
   kNoInput,       // input does not exist or cannot be opened
   kNotAvailable,  // this machine or this kernel lacks what is needed
   kBug,           // an internal rule was broken

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -65,6 +66,11 @@ Result<std::string> read_key_file(const std::string& path) {
         fmt::format("key {}: others than its owner may use it (mode {:04o}); a key that may "
                     "have leaked proves nothing. Remove it, and a new one is made",
                     path, status.st_mode & 07777U)};
+  }
+  if (status.st_uid != ::geteuid() && status.st_uid != 0) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("key {}: belongs to user {}, not to this one ({})", path,
+                             status.st_uid, ::geteuid())};
   }
   constexpr std::size_t kLargestKeyFile = 4096;
   return read_up_to(*fd, kLargestKeyFile, path);

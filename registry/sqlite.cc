@@ -33,6 +33,8 @@ Error last_error(sqlite3* db, const std::string& path, std::string_view doing) {
       return error(ErrorCode::kBadData,
                    fmt::format("the database is damaged ({}); it was left as it is",
                                printable(sqlite3_errmsg(db))));
+    case SQLITE_TOOBIG:
+      return error(ErrorCode::kBadData, "a row is larger than any that is worth reading");
     case SQLITE_IOERR:
       // SQLite calls only ENOSPC "full"; a quota and a file size limit end here.
       if (sqlite3_extended_errcode(db) == SQLITE_IOERR_WRITE) {

@@ -149,6 +149,12 @@ Result<void> look_at_file(const std::string& path) {
   return {};
 }
 
+// 0 when it is not there.
+ino_t inode_of(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
 // Reads the log in order with each import's provenance and digest at hand.
 class LogReader {
  public:
@@ -216,6 +222,12 @@ bool has_place_here(const Event& event) { return event.range && event.foreign_ho
 struct Store::Connection {
   Database db;
   std::optional<std::int64_t> upgraded_from;
+  ino_t file = 0;
+};
+
+struct Store::WriteLock::State {
+  Database db;
+  std::optional<Transaction> transaction;
 };
 
 struct Store::Import::State {
@@ -342,7 +354,7 @@ Result<std::optional<std::int64_t>> bring_to_newest_schema(const Database& db, S
   if (state->version == kSchemaVersion) return std::optional<std::int64_t>();
   if (mode == Store::Mode::kRead) {
     return Error{
-        ErrorCode::kBadData,
+        ErrorCode::kUnknownForm,
         fmt::format("{}: is of the older schema version {}; 'poisonctl upgrade' brings it to "
                     "version {} and keeps a copy",
                     db.path(), state->version, kSchemaVersion)};
@@ -367,7 +379,22 @@ Result<Store> Store::open(const std::string& path, Mode mode) {
   if (!db) return db.error();
   const auto before = bring_to_newest_schema(*db, mode);
   if (!before) return before.error();
-  return Store(std::make_unique<Connection>(Connection{*std::move(db), *before}));
+  return Store(std::make_unique<Connection>(Connection{*std::move(db), *before, inode_of(path)}));
+}
+
+Store::WriteLock::WriteLock(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Store::WriteLock::WriteLock(WriteLock&&) noexcept = default;
+Store::WriteLock::~WriteLock() = default;
+
+Result<Store::WriteLock> Store::lock(const std::string& path) {
+  if (auto looked = look_at_file(path); !looked) return looked.error();
+  auto db = open_database(path, Mode::kWrite);
+  if (!db) return db.error();
+  auto state = std::make_unique<WriteLock::State>(WriteLock::State{*std::move(db), std::nullopt});
+  auto begun = Transaction::begin(state->db);
+  if (!begun) return begun.error();
+  state->transaction.emplace(*std::move(begun));
+  return WriteLock(std::move(state));
 }
 
 std::optional<std::int64_t> Store::upgraded_from() const { return connection_->upgraded_from; }
@@ -382,6 +409,11 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
   Database& db = connection_->db;
   auto transaction = Transaction::begin(db);
   if (!transaction) return transaction.error();
+  // 'recover' puts another file in its place, with this lock held on the old one.
+  if (inode_of(db.path()) != connection_->file) {
+    return Error{ErrorCode::kLocked,
+                 db.path() + ": was replaced by another file since it was opened; try again"};
+  }
   const auto newest = head();
   if (!newest) return newest.error();
   auto deriver = Deriver::prepare(db);
@@ -674,6 +706,14 @@ Result<std::optional<ChainDefect>> Store::verify_chain() {
         ++next;
         return true;
       });
+  if (read && !defect) {
+    const auto unused = connection_->db.scalar(
+        "SELECT id FROM import WHERE id NOT IN (SELECT import FROM event) LIMIT 1");
+    if (!unused) return unused.error();
+    if (*unused != 0) {
+      defect = {next, fmt::format("is missing: import {} has no entry", *unused)};
+    }
+  }
   // An entry that cannot even be read is the first bad one.
   if (!read && read.error().code == ErrorCode::kBadData) {
     return std::optional(ChainDefect{next, "cannot be read: " + read.error().message});
@@ -742,9 +782,10 @@ Result<std::uint64_t> Store::count_wrong_records() {
   const auto fresh = Database::open(":memory:", sqlite::OpenMode::kWrite, 0);
   if (!fresh) return fresh.error();
   if (auto made = create_derived_tables(*fresh); !made) return made.error();
-  // One state of the file for all that is read.
+  // One state of the file for all that is read; and many rows in one transaction are fast.
   if (auto begun = db.execute("BEGIN"); !begun) return begun.error();
-  auto derived = derive_into(*fresh);
+  auto derived = fresh->execute("BEGIN");
+  if (derived) derived = derive_into(*fresh);
   std::uint64_t different = 0;
   for (const auto& [sql, order] :
        {std::pair<const char*, KeyOrder>("SELECT * FROM record ORDER BY address, size",

@@ -61,8 +61,9 @@ class Store {
 
   // Opens the registry at `path`. For writing, an older schema is brought to the newest, with a
   // copy of the file kept beside it (PATH.schema-N). Errors: kNoInput (does not exist),
-  // kNoPrivilege, kCannotWrite, kBadData (no database, another program's, a newer schema; an older
-  // one in kRead), kLocked (another process kept it locked for kLockWaitMs).
+  // kNoPrivilege, kCannotWrite, kUnknownForm (another program's database, a newer schema; an older one
+  // in kRead), kBadData (no database), kLocked (another process kept it locked for
+  // kLockWaitMs).
   static Result<Store> open(const std::string& path, Mode mode);
 
   Store(Store&&) noexcept;
@@ -100,7 +101,27 @@ class Store {
     explicit Import(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
   };
+  // Errors: kLocked (also when the file was replaced since it was opened), kCannotWrite, kIo.
   Result<Import> begin_import(const Provenance& provenance, Repeats repeats);
+
+  // Keeps all writers out until the object goes away, without writing anything.
+  class WriteLock {
+   public:
+    WriteLock(WriteLock&&) noexcept;
+    WriteLock& operator=(WriteLock&&) = delete;
+    WriteLock(const WriteLock&) = delete;
+    WriteLock& operator=(const WriteLock&) = delete;
+    ~WriteLock();
+
+   private:
+    friend class Store;
+    struct State;
+    explicit WriteLock(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+  };
+  // Of the registry at `path`, even if it is damaged, as long as SQLite can lock it. Errors:
+  // kLocked, kCannotWrite, kNoPrivilege, kBadData (damaged so far that nobody can write it).
+  static Result<WriteLock> lock(const std::string& path);
 
   // Calls `visit` for each record in the order of its address, then size, until it returns false.
   Result<void> for_each_record(const std::function<bool(const Record&)>& visit);

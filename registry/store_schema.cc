@@ -102,13 +102,13 @@ Result<SchemaState> read_schema_state(const sqlite::Database& database) {
   if (*application == kApplicationId) {
     if (*version >= 1 && *version <= kSchemaVersion) return SchemaState{false, *version};
     return Error{
-        ErrorCode::kBadData,
+        ErrorCode::kUnknownForm,
         fmt::format("{}: is of schema version {}, this program knows 1 to {}; use the version "
                     "of poisonctl that wrote it, or a newer one. It was left as it is",
                     database.path(), *version, kSchemaVersion)};
   }
   if (*application == 0 && *version == 0 && *tables == 0) return SchemaState{true, 0};
-  return Error{ErrorCode::kBadData,
+  return Error{ErrorCode::kUnknownForm,
                database.path() +
                    ": is an SQLite database, but not a registry of poisonctl; it was "
                    "left as it is"};

@@ -18,7 +18,7 @@ struct SchemaState {
   bool empty = false;        // no table at all: a registry can be made in it
   std::int64_t version = 0;  // of a registry
 };
-// Errors: kBadData for another program's database and for a version newer than kSchemaVersion.
+// Errors: kUnknownForm for another program's database and for a version newer than kSchemaVersion.
 Result<SchemaState> read_schema_state(const sqlite::Database& database);
 
 // Makes the tables of the newest version. Inside the caller's transaction.

@@ -1,6 +1,8 @@
 // poisonctl list: all records, one a line.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "cli/json.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
@@ -85,71 +87,90 @@ std::vector<Cell> record_row(const Record& record, const Machine& machine,
 
 std::string_view first_line(std::string_view text) { return text.substr(0, text.find('\n')); }
 
-void print_people(Output& output, const std::vector<Record>& records,
-                  const std::vector<StoredEvent>& evidence, const Machine& machine,
-                  const std::vector<NodeRange>& nodes, bool all) {
-  if (records.empty()) {
-    output.note(all ? "the registry has no records" : "no suspect or faulty records");
-  } else {
-    std::vector<std::vector<Cell>> rows;
-    for (const Record& record : records) rows.push_back(record_row(record, machine, nodes));
-    output.table({"ID", "RANGE", "FRAMES", "CONDITION", "RETIREMENT", "SEVERITY", "EVENTS", "NODE",
-                  "LAST SEEN", "SOURCES"},
-                 rows);
-  }
-  if (evidence.empty()) return;
-  output.line("\nEvidence without a place on this host:");
+void print_evidence(Output& output, const StoredEvent& stored) {
   constexpr std::size_t kShownEvidence = 100;
-  for (const StoredEvent& stored : evidence) {
-    const Event& event = stored.event;
-    output.line(fmt::format(
-        "{:>6}  {} x{}  {}  {}{}", stored.id, to_word(event.kind), event.count,
-        stored.provenance.source,
-        event.foreign_host.empty() ? "" : fmt::format("host {}  ", printable(event.foreign_host)),
-        printable(event.label.empty() ? first_line(event.evidence) : event.label, kShownEvidence)));
+  const Event& event = stored.event;
+  output.line(fmt::format(
+      "{:>6}  {} x{}  {}  {}{}", stored.id, to_word(event.kind), event.count,
+      stored.provenance.source,
+      event.foreign_host.empty() ? "" : fmt::format("host {}  ", printable(event.foreign_host)),
+      printable(event.label.empty() ? first_line(event.evidence) : event.label, kShownEvidence)));
+}
+
+// What a listing shows, read from the registry as often as it is asked for: there may be millions.
+struct Listing {
+  Store& store;
+  const Machine& machine;
+  const std::vector<NodeRange>& nodes;
+  bool all;
+
+  [[nodiscard]] Result<void> for_each(const std::function<void(const Record&)>& visit) const {
+    return store.for_each_record([&](const Record& record) {
+      if (all || record.condition != Condition::kResolved) visit(record);
+      return true;
+    });
   }
+  [[nodiscard]] Result<void> for_each(const std::function<void(const StoredEvent&)>& visit) const {
+    if (!all) return {};
+    return store.for_each_event_without_place([&](const StoredEvent& stored) {
+      visit(stored);
+      return true;
+    });
+  }
+};
+
+Result<void> print_people(Output& output, const Listing& listing) {
+  const auto rows = output.table({"ID", "RANGE", "FRAMES", "CONDITION", "RETIREMENT", "SEVERITY",
+                                  "EVENTS", "NODE", "LAST SEEN", "SOURCES"},
+                                 [&](const Output::TakeRow& take) {
+                                   return listing.for_each([&](const Record& record) {
+                                     take(record_row(record, listing.machine, listing.nodes));
+                                   });
+                                 });
+  if (!rows) return rows.error();
+  if (*rows == 0) {
+    output.note(listing.all ? "the registry has no records" : "no suspect or faulty records");
+  }
+  bool first = true;
+  return listing.for_each([&](const StoredEvent& stored) {
+    if (std::exchange(first, false)) output.line("\nEvidence without a place on this host:");
+    print_evidence(output, stored);
+  });
+}
+
+Result<void> print_json(Output& output, const Listing& listing) {
+  JsonStream stream(output, {{"schema", "poisonctl/records-v1"},
+                             {"page_size", listing.machine.page_shift.page_size()}});
+  stream.begin_list("records");
+  auto printed = listing.for_each([&](const Record& record) {
+    stream.add(record_json(record, listing.machine, listing.nodes));
+  });
+  if (!printed) return printed;
+  stream.end_list();
+  if (listing.all) {
+    stream.begin_list("evidence");
+    printed =
+        listing.for_each([&](const StoredEvent& stored) { stream.add(evidence_json(stored)); });
+    if (!printed) return printed;
+    stream.end_list();
+  }
+  stream.end();
+  return {};
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
-  const bool all = invocation.has("all");
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
-  auto records = load_records(*store);
-  if (!records) return records.error();
-  if (!all) {
-    std::erase_if(*records, [](const Record& r) { return r.condition == Condition::kResolved; });
-  }
-  std::vector<StoredEvent> evidence;
-  if (all) {
-    auto read = store->for_each_event_without_place([&](const StoredEvent& stored) {
-      evidence.push_back(stored);
-      return true;
-    });
-    if (!read) return read.error();
-  }
   const auto machine = invocation.machine();
   if (!machine) return machine.error();
   const auto root = invocation.sysroot();
   if (!root) return root.error();
   const auto nodes = load_nodes(**root);
   if (!nodes) return nodes.error();
-
+  const Listing listing{*store, **machine, *nodes, invocation.has("all")};
   Output& output = invocation.output();
-  if (!output.json()) {
-    print_people(output, *records, evidence, **machine, *nodes, all);
-    return kExitDone;
-  }
-  Json list = Json::array();
-  for (const Record& record : *records) list.push_back(record_json(record, **machine, *nodes));
-  Json shown = {{"schema", "poisonctl/records-v1"},
-                {"page_size", (*machine)->page_shift.page_size()},
-                {"records", std::move(list)}};
-  if (all) {
-    Json without_place = Json::array();
-    for (const StoredEvent& stored : evidence) without_place.push_back(evidence_json(stored));
-    shown["evidence"] = std::move(without_place);
-  }
-  output.object(shown);
+  auto printed = output.json() ? print_json(output, listing) : print_people(output, listing);
+  if (!printed) return printed.error();
   return kExitDone;
 }
 

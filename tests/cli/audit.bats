@@ -17,6 +17,17 @@ tamper() { sqlite3 "$REGISTRY" "$1"; }
   same "$(stat -c %a "$REGISTRY.key")" 600
 }
 
+@test "a checker written from the description alone agrees" {
+  fill
+  ends 0 p --json audit verify
+  local head
+  head=$(json "str(it['events']) + ' events, head ' + it['head']")
+  ends 0 python3 "$HERE/../chain_check.py" "$REGISTRY" "$REGISTRY.head"
+  same "$head" "$output"
+  tamper "UPDATE event SET evidence = 'forged' WHERE id = 2"
+  ends 1 python3 "$HERE/../chain_check.py" "$REGISTRY"
+}
+
 @test "audit verify names the first entry that was tampered with" {
   local sql first
   while IFS='|' read -r first sql; do

@@ -4,7 +4,7 @@
 #include "registry/sources/badram.h"
 #include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 namespace {
 
@@ -40,6 +40,6 @@ void check_expansion(const std::uint8_t* data) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size >= 18) check_expansion(data);
-  fuzz_source(collect_badram, data, size, std::uint64_t{1} << 20U);
+  fuzz_source(collect_badram, data, size, FuzzTexts::kAsRead, PhysAddr(std::uint64_t{1} << 20U));
   return 0;
 }

@@ -2,9 +2,9 @@
 #include "registry/sources/fmpm.h"
 #include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  fuzz_source(collect_fmpm, data, size);
+  fuzz_source(collect_fmpm, data, size, FuzzTexts::kAsRead);
   return 0;
 }

@@ -2,9 +2,9 @@
 #include "registry/sources/memmap_option.h"
 #include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  fuzz_source(collect_memmap_option, data, size);
+  fuzz_source(collect_memmap_option, data, size, FuzzTexts::kAsRead);
   return 0;
 }

@@ -1,10 +1,11 @@
 // collect_own_json: every event keeps the promises of registry/event.h, and every error can be
 // shown.
 #include "registry/sources/own_json.h"
-#include "tests/fuzz/source_check.h"
+#include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  return fuzz_stream_source(data, size, collect_own_json);
+  fuzz_source(collect_own_json, data, size, FuzzTexts::kPrintable);
+  return 0;
 }

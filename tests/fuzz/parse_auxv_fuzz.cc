@@ -5,7 +5,7 @@
 #include "registry/machine.h"
 #include "tests/fuzz/fuzz_check.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto shift = parse_auxv_page_size(as_text(data, size), "auxv");

@@ -5,7 +5,7 @@
 #include "registry/memory_map.h"
 #include "tests/fuzz/fuzz_check.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   auto resources = parse_iomem(as_text(data, size), "iomem");

@@ -5,7 +5,7 @@
 #include "registry/range_text.h"
 #include "tests/fuzz/fuzz_check.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   for (const std::uint64_t page : {4096U, 16384U, 65536U}) {

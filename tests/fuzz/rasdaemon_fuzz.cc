@@ -6,9 +6,9 @@
 #include <fstream>
 
 #include "registry/sources/rasdaemon.h"
-#include "tests/fuzz/source_check.h"
+#include "tests/fuzz/source_fuzz.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 namespace {
 
@@ -50,9 +50,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   write(path, rest);
   std::uint64_t events = 0;
-  const SourceSettings settings{.page_shift = *PageShift::from_page_size(4096),
-                                .memory_end = PhysAddr(std::uint64_t{1} << 36)};
-  const auto report = collect_rasdaemon(path, folder.path, settings, fuzz_sink(events));
+  const auto report = collect_rasdaemon(path, folder.path, fuzz_settings(4096),
+                                        fuzz_sink(events, FuzzTexts::kPrintable));
   fuzz_check_report(report, events);
   return 0;
 }

@@ -7,7 +7,7 @@
 #include "registry/text.h"
 #include "tests/fuzz/fuzz_check.h"
 
-using namespace poisonctl;  // NOLINT(google-build-using-namespace)
+using namespace poisonctl;
 
 namespace {
 

@@ -202,16 +202,61 @@ TEST(Check, EachRuleHasItsSeverityAndRefusesOrNot) {
     std::string_view severity;
     bool refuses;
   };
-  const Case cases[] = {{"beyond-machine", "error", true},    {"firmware-reserved", "note", true},
-                        {"device-memory", "warning", true},   {"outside-ram", "error", true},
-                        {"partly-outside", "warning", false}, {"kernel-image", "warning", false},
-                        {"page-size", "note", false},         {"not-exact", "warning", false}};
+  const Case cases[] = {{"beyond-machine", "error", true},     {"firmware-reserved", "note", true},
+                        {"device-memory", "warning", true},    {"outside-ram", "error", true},
+                        {"partly-outside", "warning", false},  {"kernel-image", "warning", false},
+                        {"page-size", "note", false},          {"not-exact", "warning", false},
+                        {"sources-disagree", "warning", false}};
   ASSERT_EQ(rules().size(), std::size(cases));
   for (std::size_t i = 0; i < std::size(cases); ++i) {
     EXPECT_EQ(rules()[i].id, cases[i].id);
     EXPECT_EQ(to_word(rules()[i].severity), cases[i].severity);
     EXPECT_EQ(rules()[i].refuses, cases[i].refuses);
   }
+}
+
+Record known_to(const ByteRange& where, std::vector<std::string> sources) {
+  Record record = record_of(where);
+  record.sources = std::move(sources);
+  return record;
+}
+
+TEST(Check, SourcesDisagreeWhenTheirFramesLieAPowerOfTwoApart) {
+  const Record one = known_to(range(0x1000000, 0x1000fff), {"memtest"});
+  struct Case {
+    std::string_view name;
+    Record other;
+    std::size_t findings;
+  };
+  const Case cases[] = {
+      {"one bit", known_to(range(0x1010000, 0x1010fff), {"mcelog"}), 1},
+      {"the next frame", known_to(range(0x1001000, 0x1001fff), {"mcelog"}), 1},
+      {"two bits", known_to(range(0x1011000, 0x1011fff), {"mcelog"}), 0},
+      {"the same frame to the byte", known_to(range(0x1000040, 0x100007f), {"mcelog"}), 0},
+      {"one source knows both", known_to(range(0x1010000, 0x1010fff), {"mcelog", "memtest"}), 0},
+      {"more than one frame", known_to(range(0x1010000, 0x1011fff), {"mcelog"}), 0},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    for (const bool swapped : {false, true}) {
+      const Record records[] = {swapped ? c.other : one, swapped ? one : c.other};
+      const CheckResult result = check_records(records, map_of(kPc), shift_of(kPage));
+      std::size_t found = 0;
+      for (const Finding& finding : result.findings) {
+        if (finding.rule->id != "sources-disagree") continue;
+        ++found;
+        EXPECT_EQ(finding.range, one.range);
+        EXPECT_EQ(finding.other, c.other.range);
+      }
+      EXPECT_EQ(found, c.findings);
+      EXPECT_TRUE(result.accepted.contains(one.range));
+      EXPECT_TRUE(result.accepted.contains(c.other.range.widened_to(shift_of(kPage))));
+    }
+  }
+  Record resolved = cases[0].other;
+  resolved.condition = Condition::kResolved;
+  const Record records[] = {one, resolved};
+  EXPECT_TRUE(check_records(records, map_of(kPc), shift_of(kPage)).findings.empty());
 }
 
 TEST(Check, EveryByteOfARangeOverAllKindsHasItsOwnReason) {

@@ -300,7 +300,19 @@ TEST_F(CheckpointTest, HostileTextIsBadDataThatNamesTheFile) {
   ASSERT_TRUE(
       parse_checkpoint(made(first, "9223372036854775807", hash, time, public_key), "shown").ok());
   const std::string good = made(first, "6", hash, time, public_key);
+  // Written otherwise than what was signed, with the same meaning.
+  const auto otherwise = [&](std::string_view from, std::string_view to) {
+    std::string text = good;
+    return text.replace(text.find(from), from.size(), to);
+  };
   const std::string cases[] = {
+      otherwise("events 6", "events 06"),
+      otherwise("events 6", "events  6"),
+      otherwise("events 6\n", "events 6 \n"),
+      otherwise("events 6\n", "events 6\r\n"),
+      otherwise("hash aa", "hash AA"),
+      otherwise("02Z", "02+00:00"),
+      otherwise("02Z", "02.0Z"),
       "",
       "\n\n\n\n\n\n",
       first,

@@ -355,7 +355,6 @@ class KernelModel {
 
   void change(const ByteRange& changed, int from, int to) {
     // Entries that are added while going through are gone through as well.
-    // NOLINTNEXTLINE(modernize-loop-convert): the vector grows meanwhile
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (entries_[i].type != from || !entries_[i].range.overlaps(changed)) continue;
       const ByteRange whole = entries_[i].range;

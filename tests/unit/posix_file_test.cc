@@ -35,7 +35,7 @@ TEST(UniqueFd, ClosesOnceAndGivesAway) {
     raw = fd.get();
     ASSERT_TRUE(fd.valid());
     UniqueFd other(std::move(fd));
-    EXPECT_FALSE(fd.valid());  // NOLINT(bugprone-use-after-move): what is being tested
+    EXPECT_FALSE(fd.valid());  // what is being tested
     EXPECT_EQ(other.get(), raw);
     fd = std::move(other);
     EXPECT_EQ(fd.get(), raw);

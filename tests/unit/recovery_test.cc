@@ -9,10 +9,12 @@
 #include <set>
 
 #include "registry/checkpoint.h"
+#include "registry/signing.h"
 #include "registry/sqlite.h"
 #include "tests/unit/sample_events.h"
 #include "tests/unit/temp_tree.h"
 #include "tests/unit/test_store.h"
+#include "tests/unit/unprivileged.h"
 
 namespace poisonctl {
 namespace {
@@ -275,6 +277,7 @@ TEST_F(RecoveryTest, NothingThatWasSetAsideIsOverwritten) {
 TEST_F(RecoveryTest, KeepsTheNewestSnapshots) {
   fill(5);
   tree_.write("registry.db.snapshots-are-great", "not one");
+  tree_.write("registry.db.snapshot-20990101T000000Z.new", "cut short");
   tree_.write("other.db.snapshot-20200101T000000Z", "of another");
   for (int hour = 1; hour <= 5; ++hour) {
     const auto made = make_snapshot(path(), at_second(3600 * hour), 2);
@@ -284,8 +287,9 @@ TEST_F(RecoveryTest, KeepsTheNewestSnapshots) {
   EXPECT_EQ(files(),
             (std::set<std::string>{
                 "registry.db", "registry.db.head", "registry.db.key",
-                "registry.db.snapshots-are-great", "other.db.snapshot-20200101T000000Z",
-                "registry.db.snapshot-20260101T040000Z", "registry.db.snapshot-20260101T050000Z"}));
+                "registry.db.snapshot-20990101T000000Z.new", "registry.db.snapshots-are-great",
+                "other.db.snapshot-20200101T000000Z", "registry.db.snapshot-20260101T040000Z",
+                "registry.db.snapshot-20260101T050000Z"}));
   // One at least.
   ASSERT_TRUE(make_snapshot(path(), at_second(3600 * 6), 0).ok());
   EXPECT_TRUE(std::filesystem::exists(path() + ".snapshot-20260101T060000Z"));
@@ -316,6 +320,72 @@ TEST_F(RecoveryTest, OfADamagedRegistryNoSnapshotIsMadeAndNoneIsRemoved) {
   EXPECT_EQ(made.error().code, ErrorCode::kBadData);
   EXPECT_NE(made.error().message.find("entry 2"), std::string::npos) << made.error().message;
   EXPECT_EQ(files(), before);
+}
+
+// The name for the damaged file is taken: that is found before anything moves.
+TEST_F(RecoveryTest, ANameThatIsTakenChangesNothing) {
+  fill(20);
+  std::string damaged = bytes();
+  damaged.replace((root_page("record") - 1) * kPage, kPage, kPage, '\0');
+  tree_.write("registry.db", damaged);
+  std::filesystem::remove(path() + ".head");
+  tree_.write("registry.db.damaged-20260102T000000Z", "of another day");
+  const auto report = recover(path(), now_);
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.error().code, ErrorCode::kCannotWrite) << report.error().message;
+  EXPECT_TRUE(bytes() == damaged);
+  EXPECT_EQ(tree_.content("registry.db.damaged-20260102T000000Z"), "of another day");
+}
+
+// Damage is what can be read and is wrong. A file that nobody may look at now is none.
+TEST_F(RecoveryTest, WhatCannotBeLookedAtIsNotSetAside) {
+  fill(20);
+  ASSERT_TRUE(make_snapshot(path(), at_second(10), 3).ok());
+  fill(7);
+  const std::string before = bytes();
+  const auto names = files();
+  ASSERT_EQ(::chmod(path().c_str(), 0), 0);
+  ASSERT_EQ(::chmod(tree_.path().c_str(), 0777), 0);
+  {
+    const Unprivileged nobody;
+    const auto report = recover(path(), now_);
+    ASSERT_FALSE(report.ok());
+    EXPECT_EQ(report.error().code, ErrorCode::kNoPrivilege) << report.error().message;
+  }
+  ASSERT_EQ(::chmod(path().c_str(), 0640), 0);
+  EXPECT_EQ(files(), names);
+  EXPECT_TRUE(bytes() == before);
+}
+
+// The copies from before the end was cut off are all that is left of it.
+TEST_F(RecoveryTest, OfALogWhoseEndWasCutOffNoSnapshotIsMade) {
+  fill(20);
+  ASSERT_TRUE(make_snapshot(path(), at_second(10), 1).ok());
+  edit(path(), "DELETE FROM event WHERE id > 10");
+  const auto before = files();
+  const auto made = make_snapshot(path(), at_second(20), 1);
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, ErrorCode::kBadData);
+  EXPECT_EQ(files(), before);
+}
+
+// Forged, and about more entries than anybody can look for.
+TEST_F(RecoveryTest, ACheckpointOfAnotherKeyKeepsNobodyBusy) {
+  fill(5);
+  const auto forger = SigningKey::load_or_make(tree_.path("forger"));
+  const std::string text = fmt::format(
+      "poisonctl-checkpoint-v1\nevents 9223372036854775807\nhash {}\ntime "
+      "2026-01-01T00:00:02Z\npublic-key {}\n",
+      std::string(64, 'a'), to_hex_text(forger->public_key()));
+  tree_.write("registry.db.head",
+              text + "signature " + to_hex_text(forger->sign(text).value()) + "\n");
+  EXPECT_EXIT(
+      {
+        ::alarm(20);
+        const auto report = recover(path(), now_);
+        ::_exit(report.ok() || report.error().code == ErrorCode::kBadData ? 0 : 1);
+      },
+      ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

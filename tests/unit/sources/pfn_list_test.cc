@@ -41,7 +41,7 @@ TEST_P(PfnListRefused, SaysWhereAndWhy) {
   EXPECT_EQ(all.error.substr(0, all.error.find(';')), GetParam().error);
 }
 
-using namespace std::string_view_literals;  // NOLINT(google-build-using-namespace)
+using namespace std::string_view_literals;
 
 INSTANTIATE_TEST_SUITE_P(
     All, PfnListRefused,

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -346,6 +347,22 @@ TEST_F(Rasdaemon, KeepsTextsBoundedAndFitForATerminal) {
   EXPECT_LE(event.evidence.size(), Event::kEvidenceLimit);
   EXPECT_EQ(event.label, "\\xff\\x1b[2J");
   EXPECT_EQ(printable(event.evidence, event.evidence.size()), event.evidence);
+}
+
+// Memory is not allocated by the length that a row says.
+TEST_F(Rasdaemon, ARowThatIsTooLargeIsBadData) {
+  const std::string path = make(std::string(kEdacTable));
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(database,
+                         "INSERT INTO mc_event (id, label) VALUES (1, printf('%.2000000c', 'x'))",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(database);
+  const Collected all = collect(path);
+  EXPECT_TRUE(all.events.empty());
+  EXPECT_EQ(all.code, ErrorCode::kBadData) << all.error;
+  EXPECT_EQ(all.error.rfind(path, 0), 0U) << all.error;
 }
 
 TEST_F(Rasdaemon, BoundsAWideTableOfStrangeNames) {
