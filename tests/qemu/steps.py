@@ -107,6 +107,7 @@ class Bench:
     kexec_tools: KexecTools
     poisonctl: Path
     alloc_sweep: Path
+    poison_memory: Path
     cache: Path
     results: Path
     machine: rig.Machine = MACHINE
@@ -123,6 +124,7 @@ class Bench:
         made.add_program(self.kexec_tools.program, "/bin/kexec", self.kexec_tools.library_path)
         made.add_program(self.poisonctl, "/bin/poisonctl")
         made.add_program(self.alloc_sweep, "/bin/alloc_sweep")
+        made.add_program(self.poison_memory, "/bin/poison_memory")
         return made.write(self.results / f"initramfs-{kernel.name}")
 
     def disk(self, kernel: Kernel, initramfs: Path) -> Path:
@@ -353,6 +355,64 @@ class Poisonctl:
         answer = self.json("verify", schema="poisonctl/verify-v1", statuses=(0, 1))
         return [((r["address"], r["address"] + r["size"]), r["retirement"])
                 for r in answer["ranges"]]
+
+
+class Watch:
+    """'poisonctl watch' in the background of a guest."""
+
+    OUTPUT = "/run/watch.out"
+    INSTANCE = "/sys/kernel/tracing/instances/poisonctl"
+
+    def __init__(self, guest: rig.Guest, registry: str = REGISTRY, seconds: float = 60):
+        self._guest = guest
+        # In a shell of its own, so that its exit status can be had later.
+        guest.check(f"rm -f {self.OUTPUT} {self.OUTPUT}.status; (poisonctl --registry {registry} "
+                    f"--verbose watch >{self.OUTPUT} 2>&1 & echo $! >/run/watch.pid; wait $!; "
+                    f"echo $? >{self.OUTPUT}.status) >/dev/null 2>&1 &")
+        self.wait_for("following ", seconds)
+
+    def output(self) -> str:
+        return self._guest.check(f"cat {self.OUTPUT}")
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in (seen := self.output()):
+            expect(time.monotonic() < deadline, f"'poisonctl watch' did not say {text!r}: {seen}")
+            time.sleep(0.1)
+
+    def wait_for_events(self, tool: Poisonctl, frame: int, count: int, source: str = "trace",
+                        seconds: float = 60) -> list[dict]:
+        """The events from a source about a frame, as soon as there are so many."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = tool.json("show", f"{frame:#x}", schema="poisonctl/events-v1")
+            events = [e for e in answer["events"]
+                      if e["source"] == source and e["kind"] != "outcome"]
+            if len(events) >= count:
+                return events
+            expect(time.monotonic() < deadline,
+                   f"expected {count} events of {source} about {frame:#x}, got {events}; watch said "
+                   f"{self.output()}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        self._guest.check("kill -9 $(cat /run/watch.pid)")
+        self._wait()
+
+    def stop(self) -> None:
+        """As systemd does; the instance must be gone then."""
+        self._guest.check("kill $(cat /run/watch.pid)")
+        status = self._wait()
+        expect(status == "0", f"'poisonctl watch' ended with status {status}: {self.output()}")
+        left = self._guest.run(f"test -e {self.INSTANCE}")
+        expect(left.status != 0, "the trace instance was left behind")
+
+    def _wait(self, seconds: float = 60) -> str:
+        deadline = time.monotonic() + seconds
+        while not (status := self._guest.run(f"cat {self.OUTPUT}.status").text.strip()):
+            expect(time.monotonic() < deadline, f"'poisonctl watch' did not end: {self.output()}")
+            time.sleep(0.1)
+        return status
 
 
 # ---- checks that several scenarios share ----
