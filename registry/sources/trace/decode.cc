@@ -100,7 +100,7 @@ std::vector<Event> memory_controller(const TraceEvent& trace, const SourceSettin
   const auto type = trace.number("error_type");
   if (!type || *type >= kTypes.size()) return {};  // "Info" is no error
   Event event = event_from(trace, kTypes.at(*type));
-  event.count = std::max<uint64_t>(1, trace.number("error_count").value_or(1));
+  event.count = std::max(1U, small_number(trace.number("error_count")).value_or(1));
   set_label(event, trace.text("label"));
   event.dram.controller = small_number(trace.number("mc_index"));
   const uint64_t address = trace.number("address").value_or(0);
