@@ -182,7 +182,7 @@ Result<void> salvage(const std::string& path, std::int64_t after, std::int64_t k
     report.lost += static_cast<std::uint64_t>(missing);
     missing = 0;
     last_seen = id;
-    const auto added = replayer.add(**stored);
+    auto added = replayer.add(**stored);
     // An outcome or a resolution of a record whose every observation is lost.
     if (!added && added.error().code == ErrorCode::kUsage) {
       ++missing;

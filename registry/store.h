@@ -61,8 +61,8 @@ class Store {
 
   // Opens the registry at `path`. For writing, an older schema is brought to the newest, with a
   // copy of the file kept beside it (PATH.schema-N). Errors: kNoInput (does not exist),
-  // kNoPrivilege, kCannotWrite, kUnknownForm (another program's database, a newer schema; an older one
-  // in kRead), kBadData (no database), kLocked (another process kept it locked for
+  // kNoPrivilege, kCannotWrite, kUnknownForm (another program's database, a newer schema; an older
+  // one in kRead), kBadData (no database), kLocked (another process kept it locked for
   // kLockWaitMs).
   static Result<Store> open(const std::string& path, Mode mode);
 

@@ -181,7 +181,8 @@ Result<void> Deriver::condemn_row(const std::string& key) {
     if (!record) return record.error();
     if (row_key(record->label, record->dram) != key) continue;
     record->condition = Condition::kFaulty;
-    records_.emplace(record->range, *std::move(record));
+    const ByteRange range = record->range;
+    records_.emplace(range, *std::move(record));
   }
   return {};
 }

@@ -83,7 +83,7 @@ void warn_of_short_mask(const BadramPattern& pattern, std::string_view place,
 Result<void> collect_pair(const BadramPattern& pattern, std::string_view text,
                           std::string_view place, BadramImport& import) {
   const PhysAddr end = import.settings.memory_end;
-  if (const auto fits = check_extent(pattern, place, import); !fits) return fits;
+  if (auto fits = check_extent(pattern, place, import); !fits) return fits;
   const std::uint64_t ranges = matching_ranges(pattern, end);
   Event event = event_of(EventKind::kUncorrected, std::nullopt, text);
   if (ranges == 0) {
@@ -227,7 +227,7 @@ Result<void> for_each_matching_range(const BadramPattern& pattern, PhysAddr end,
     const std::uint64_t begin = base | choice;
     if (begin >= limit) break;  // they only grow
     const auto range = ByteRange::from_size(PhysAddr(begin), std::min(block, limit - begin));
-    if (const auto taken = take(*range); !taken) return taken;
+    if (auto taken = take(*range); !taken) return taken;
     choice = (choice - choices) & choices;  // the next larger number made of these bits
   } while (choice != 0);
   return {};
@@ -250,7 +250,7 @@ Result<void> collect_badram_list(std::string_view list, HexPrefix prefix, std::s
                       "with a comma and no blank between; a list that goes on in the next "
                       "line is read by the source 'memtest'");
     }
-    if (const auto done = collect_pair({*address, *mask}, pair, where, import); !done) return done;
+    if (auto done = collect_pair({*address, *mask}, pair, where, import); !done) return done;
     if (end == std::string_view::npos) return {};
     list.remove_prefix(end + 1);
   }

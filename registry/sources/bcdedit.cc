@@ -51,7 +51,7 @@ class BcdReader {
   explicit BcdReader(Collector& collector) : collector_(collector) {}
 
   Result<void> take_line(std::string_view line, const std::string& place) {
-    if (const auto text = check_is_text(line, place, kHowTo); !text) return text;
+    if (auto text = check_is_text(line, place, kHowTo); !text) return text;
     if (line.find("{badmemory}") != std::string_view::npos) found_ = true;
     constexpr std::string_view kElement = "badmemorylist";
     const bool indented = !line.empty() && (line[0] == ' ' || line[0] == '\t');
@@ -78,7 +78,7 @@ class BcdReader {
       }
       Event event = event_of(EventKind::kUncorrected, range, fmt::format("badmemorylist {}", word));
       event.granularity = kWindowsPage;
-      if (const auto done = collector_.hand_over(std::move(event)); !done) return done;
+      if (auto done = collector_.hand_over(std::move(event)); !done) return done;
     }
     return {};
   }

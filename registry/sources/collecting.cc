@@ -12,7 +12,7 @@ namespace poisonctl {
 
 Result<void> Collector::hand_over(Event event) {
   limit_texts(event);
-  const auto taken = sink_(event, report_);
+  auto taken = sink_(event, report_);
   ++report_.events;
   return taken;
 }

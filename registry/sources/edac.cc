@@ -96,10 +96,9 @@ Result<bool> EdacReader::read_dimm(const std::string& folder, std::uint32_t cont
   const auto location = read_attribute(sysroot_, folder + "/dimm_location");
   if (!location) return location.error();
   read_location(location->value_or(""), counted.dram);
-  const auto corrected = read_counter(folder + "/dimm_ce_count", EventKind::kCorrected, counted);
+  auto corrected = read_counter(folder + "/dimm_ce_count", EventKind::kCorrected, counted);
   if (!corrected) return corrected;
-  const auto uncorrected =
-      read_counter(folder + "/dimm_ue_count", EventKind::kUncorrected, counted);
+  auto uncorrected = read_counter(folder + "/dimm_ue_count", EventKind::kUncorrected, counted);
   if (!uncorrected) return uncorrected;
   return *corrected || *uncorrected;
 }
@@ -147,7 +146,7 @@ Result<void> EdacReader::read_controller(const std::string& name, std::uint32_t 
   }
   for (const std::string& part : *names) {
     if (by_dimm || !number_after(part, "csrow")) continue;
-    if (const auto done = read_csrow(folder + "/" + part, number); !done) return done;
+    if (auto done = read_csrow(folder + "/" + part, number); !done) return done;
   }
   Counted unknown;
   unknown.dram.controller = number;

@@ -90,7 +90,7 @@ Result<void> JsonReader::read(ByteStream& stream) {
   return {};
 }
 
-bool JsonReader::keep(Result<void> result) {
+bool JsonReader::keep(const Result<void>& result) {
   input_->token_ends();
   if (!result) error_ = result.error();
   return result.ok();

@@ -85,7 +85,7 @@ class JsonReader : private nlohmann::json_sax<nlohmann::json> {
 
   bool open(bool object);
   bool close();
-  bool keep(Result<void> result);
+  bool keep(const Result<void>& result);
 
   JsonInput* input_ = nullptr;
   std::optional<Error> error_;

@@ -67,7 +67,7 @@ struct Message {
 void drop_brackets(std::string_view& text) {
   while (!text.empty() && text[0] == '[' && text.substr(0, 10) != "[Hardware ") {
     const auto end = text.find(']');
-    if (end == std::string_view::npos || end > 40) return;
+    if (end > 40) return;  // or is not there
     text = trim(text.substr(end + 1));
   }
 }
@@ -315,7 +315,7 @@ Result<void> KernelLogReader::take_machine_check(std::string_view text) {
   const auto words = split_words(text);
   if (words.empty()) return {};
   if (words[0] == "CPU" && contains(text, ": Machine Check")) {
-    if (const auto done = flush_machine_check(); !done) return done;
+    if (auto done = flush_machine_check(); !done) return done;
     check_.status = parse_unsigned(words.back(), 16);
     if (!check_.status) return no_number("the status of a machine check");
   } else if (!check_.status || (words[0] != "TSC" && words[0] != "PROCESSOR")) {
@@ -414,7 +414,7 @@ Result<void> KernelLogReader::take_cper(std::string_view id, std::string_view te
   if (!record) return record.error();
   CperRecord& open = **record;
   if (new_section || text.substr(0, kSource.size()) == kSource) {
-    if (const auto done = flush_section(open); !done) return done;
+    if (auto done = flush_section(open); !done) return done;
     if (!new_section) open.severity.clear();
   }
   open.section.observed = observed_;
@@ -486,9 +486,9 @@ Result<void> KernelLogReader::take_line(std::string_view line, const std::string
 
 Result<void> KernelLogReader::flush() {
   observed_.reset();
-  if (const auto done = flush_machine_check(); !done) return done;
+  if (auto done = flush_machine_check(); !done) return done;
   for (CperRecord& record : records_) {
-    if (const auto done = flush_section(record); !done) return done;
+    if (auto done = flush_section(record); !done) return done;
   }
   return {};
 }

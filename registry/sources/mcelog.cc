@@ -162,7 +162,7 @@ Result<void> McelogReader::take_registers(const std::vector<std::string_view>& w
   for (std::size_t i = 0; i + 1 < words.size(); ++i) {
     if (std::find(std::begin(kNames), std::end(kNames), words[i]) == std::end(kNames)) continue;
     const bool is_raw = i == 0;  // `mcelog --raw` has one register a line
-    const auto done = take_register(words[i], words[i + 1], is_raw, place);
+    auto done = take_register(words[i], words[i + 1], is_raw, place);
     if (!done || words[i] == "TIME") return done;  // a date for people follows
     ++i;
   }
@@ -285,7 +285,7 @@ Result<void> McelogReader::take_line(std::string_view line, const std::string& p
   const bool begins = starts_with(text, "Hardware event") || starts_with(text, "HARDWARE ERROR") ||
                       (words[0] == "CPU" && words.size() > 1 && check_.status);
   if (begins && in_record_) {
-    if (const auto done = flush(); !done) return done;
+    if (auto done = flush(); !done) return done;
   }
   if (!begins && !in_record_ && words[0] != "CPU") return {};
   in_record_ = true;

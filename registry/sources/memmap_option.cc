@@ -214,7 +214,7 @@ Result<void> collect_memmap_list(std::string_view list, std::string_view place,
                                  BadramImport& import) {
   for (;;) {
     const auto comma = list.find(',');
-    if (const auto done = collect_item(list.substr(0, comma), place, import); !done) return done;
+    if (auto done = collect_item(list.substr(0, comma), place, import); !done) return done;
     if (comma == std::string_view::npos) return {};
     list.remove_prefix(comma + 1);
   }

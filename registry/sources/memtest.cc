@@ -111,7 +111,7 @@ Result<void> MemtestReader::collect_pages(std::string_view list, std::string_vie
     }
     Event event = event_of(EventKind::kUncorrected, range, item);
     event.granularity = kMemtestPage;
-    if (const auto done = collector_.hand_over(std::move(event)); !done) return done;
+    if (auto done = collector_.hand_over(std::move(event)); !done) return done;
     if (comma == std::string_view::npos) return {};
     list.remove_prefix(comma + 1);
   }
@@ -170,7 +170,7 @@ Result<void> MemtestReader::begin_list(std::string_view text, const std::string&
 }
 
 Result<void> MemtestReader::take_line(std::string_view line, const std::string& place) {
-  if (const auto text = check_is_text(line, place, kExpected); !text) return text;
+  if (auto text = check_is_text(line, place, kExpected); !text) return text;
   const std::string_view text = trim(line);
   if (text.empty()) return {};
   if (list_.kind != ListKind::kNone) return continue_list(text, place);

@@ -237,6 +237,7 @@ Result<void> import_extlog(const Row& row, Import& import) {
   constexpr uint64_t kCorrected = 2;
   constexpr uint64_t kInvalidAddress = 10;  // of the memory error types: the access was wrong
   const auto severity = row.number("severity");
+  // NOLINTNEXTLINE(misc-redundant-expression): clang-tidy 14 takes the two constants for the same
   const bool lost = severity == kRecoverable || severity == kFatal;
   Event event = event_from(row, lost ? EventKind::kUncorrected : EventKind::kCorrected);
   event.label = printable(row.text("fru_text"), Event::kLabelLimit / 2);
