@@ -185,7 +185,7 @@ Result<bool> Watcher::read_trace() {
   // While the registry cannot be written the kernel's buffer keeps the events, as far as it can.
   const auto present = Clock::now();
   if (!trace_ || !batch_.empty() || present < read_again_) return false;
-  const auto more =
+  auto more =
       trace_->read([&](const TraceEvent& trace) { take(trace); }, [&] { return !queue_.full(); });
   if (more && !*more) read_again_ = present + kPause;
   return more;
