@@ -30,8 +30,9 @@ constexpr seconds kTick(1);
 constexpr milliseconds kTickOfScan(100);
 // Modules that bring trace events (CXL) may be loaded later.
 constexpr unsigned kTicksToNewEvents = 60;
-// A scan takes one part in so many of the time: 13 s for 1 TiB of memory.
-constexpr int kScanShare = 10;
+// A scan takes one part in so many of the time (13 s for 1 TiB of memory); so does reading what
+// became of the frames that are known.
+constexpr int kShare = 10;
 
 Time now() {
   return std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
@@ -96,6 +97,15 @@ std::string joined(const std::vector<std::string>& words) {
 Result<void> Watcher::run() {
   if (auto ready = set_up(); !ready) return ready;
   notify_service_manager("READY=1");
+  if (auto followed = follow(); !followed) {
+    static_cast<void>(store_queue());  // when that fails too, it has warned
+    return followed;
+  }
+  notify_service_manager("STOPPING=1");
+  return drain();
+}
+
+Result<void> Watcher::follow() {
   while (!stopping_) {
     if (auto waited = wait(); !waited) return waited;
     if (auto more = read_trace(); !more) return more.error();
@@ -103,8 +113,7 @@ Result<void> Watcher::run() {
     if (Clock::now() >= next_tick_) tick();
     if (auto done = finish_scan(); !done) return done;
   }
-  notify_service_manager("STOPPING=1");
-  return drain();
+  return {};
 }
 
 Result<void> Watcher::set_up() {
@@ -178,16 +187,20 @@ Result<void> Watcher::wait() {
   const int ready = ::poll(watched.data(), watched.size(), static_cast<int>(left.count()));
   if (ready < 0 && errno != EINTR) return os_error("poll", errno, ErrorCode::kIo);
   if (ready > 0 && (watched.front().revents & POLLIN) != 0) stopping_ = true;
+  const auto answered = [](const pollfd& one) { return one.revents != 0; };
+  if (std::any_of(watched.begin() + 1, watched.end(), answered)) readable_ = true;
   return {};
 }
 
 Result<bool> Watcher::read_trace() {
   // While the registry cannot be written the kernel's buffer keeps the events, as far as it can.
   const auto present = Clock::now();
-  if (!trace_ || !batch_.empty() || present < read_again_) return false;
+  if (!trace_ || !batch_.empty() || !readable_ || present < read_again_) return false;
   auto more =
       trace_->read([&](const TraceEvent& trace) { take(trace); }, [&] { return !queue_.full(); });
-  if (more && !*more) read_again_ = present + kPause;
+  if (!more) return more;
+  readable_ = *more;
+  if (!readable_) read_again_ = present + kPause;
   return more;
 }
 
@@ -217,10 +230,24 @@ Watcher::Commit Watcher::commit(bool all) {
   }
   if (told_of_trouble_) invocation_.output().note("the registry can be written again");
   told_of_trouble_ = false;
-  for (const Event& event : batch_) report(event);
+  stored_since_tick_ = true;
+  for (const Event& event : batch_) {
+    report(event);
+    if (event.range && event.kind != EventKind::kCorrected) verify_wanted_ = true;
+  }
   static_cast<void>(invocation_.output().finish());  // a reader that went away changes nothing
   batch_.clear();
   return Commit::kStored;
+}
+
+// All of it: what was taken out of the ring buffer is nowhere else.
+Result<void> Watcher::store_queue() {
+  Commit done = Commit::kStored;
+  while (done == Commit::kStored) done = commit(true);
+  if (done == Commit::kNothing) return {};
+  return Error{ErrorCode::kCannotWrite,
+               "what was reported last could not be stored; the next start finds the frames that "
+               "it poisoned"};
 }
 
 // The registry is opened for each batch: 'recover' may have put another file in its place.
@@ -241,6 +268,7 @@ void Watcher::report(const Event& event) {
 
 void Watcher::tick() {
   next_tick_ = Clock::now() + kTick;
+  readable_ = true;  // not left to poll(2) alone
   look_for_losses();
   look_at_counter();
   if (trace_ && ++ticks_ % kTicksToNewEvents == 0) {
@@ -248,6 +276,17 @@ void Watcher::tick() {
     if (!added.empty()) invocation_.output().note("following " + joined(added) + " too");
   }
   if (scan_wanted_ && !scan_.valid() && Clock::now() >= next_scan_) start_scan();
+  // What became of the frames is asked when it is quiet: an event must not wait for the answer.
+  const bool quiet = std::exchange(stored_since_tick_, false) == false && !scan_.valid();
+  if (verify_wanted_ && quiet && Clock::now() >= next_verification_) verify();
+}
+
+void Watcher::verify() {
+  const auto start = Clock::now();
+  verify_wanted_ = false;
+  const auto verified = verify_records(invocation_);
+  if (!verified) invocation_.output().warning(verified.error().message);
+  next_verification_ = Clock::now() + kShare * (Clock::now() - start);
 }
 
 // Events that the ring buffer had no room for are a gap in the log, and a reason to scan.
@@ -288,7 +327,8 @@ void Watcher::start_scan() {
 Result<void> Watcher::finish_scan() {
   if (!scan_.valid() || scan_.wait_for(seconds(0)) != std::future_status::ready) return {};
   const auto found = scan_.get();
-  next_scan_ = Clock::now() + kScanShare * (Clock::now() - scan_started_);
+  // The first scan is the one of the start: what happens right after it need not wait.
+  if (scanned_) next_scan_ = Clock::now() + kShare * (Clock::now() - scan_started_);
   if (found) {
     scanned_ = true;
     store_scan(*found);
@@ -317,8 +357,7 @@ void Watcher::store_scan(const KernelSourceResult& found) {
                             found.events.size(), summary->added, summary->known));
   }
   invocation_.forget_memory_map();
-  const auto verified = verify_records(invocation_);
-  if (!verified) output.warning(verified.error().message);
+  verify();
 }
 
 // What has been reported until now is stored before the program ends.
@@ -327,23 +366,21 @@ Result<void> Watcher::drain() {
     trace_->stop();
     look_for_losses();
   }
-  for (bool more = true; more;) {
+  auto stored = store_queue();
+  for (bool more = true; more && stored;) {
     read_again_ = {};
+    readable_ = true;
     const auto read = read_trace();
+    stored = store_queue();
     if (!read) return read.error();
     more = *read;
-    Commit done = Commit::kStored;
-    while (done == Commit::kStored) done = commit(true);
-    if (done == Commit::kFailed) {
-      return Error{ErrorCode::kCannotWrite,
-                   "what was reported last could not be stored; the next start finds the frames "
-                   "that it poisoned"};
-    }
   }
+  if (!stored) return stored;
   if (scan_.valid()) {
     scan_.wait();
     if (auto done = finish_scan(); !done) return done;
   }
+  if (verify_wanted_) verify();
   return trace_ ? trace_->remove() : Result<void>();
 }
 

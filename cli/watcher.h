@@ -31,6 +31,7 @@ class Watcher {
   using Clock = EventQueue::Clock;
 
   Result<void> set_up();
+  Result<void> follow();
   Result<void> catch_signals();
   void open_trace();
   Result<void> wait();
@@ -40,9 +41,11 @@ class Watcher {
   // Stores a batch of what is due, or of all. kFailed: the batch is kept, to be tried again.
   enum class Commit { kNothing, kStored, kFailed };
   Commit commit(bool all);
+  Result<void> store_queue();
   Result<void> store(const std::vector<Event>& events);
   void report(const Event& event);
   void tick();
+  void verify();
   void look_for_losses();
   void look_at_counter();
   void start_scan();
@@ -60,6 +63,7 @@ class Watcher {
   std::optional<TraceReader> trace_;
   std::uint64_t lost_ = 0;  // events that are known to be lost
   Time looked_{};           // when that was read
+  bool readable_ = true;    // the buffers may hold something
   Clock::time_point read_again_{};
   Clock::time_point next_tick_{};
   unsigned ticks_ = 0;
@@ -77,6 +81,9 @@ class Watcher {
   bool scanned_ = false;  // once, with success
   Clock::time_point scan_started_{};
   Clock::time_point next_scan_{};
+  bool verify_wanted_ = false;  // frames have become known whose retirement is not
+  bool stored_since_tick_ = false;
+  Clock::time_point next_verification_{};
 };
 
 }  // namespace poisonctl

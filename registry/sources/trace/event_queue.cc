@@ -32,7 +32,7 @@ bool lost_data(const Event& event) {
 
 void EventQueue::add(Event event, Clock::time_point now) {
   if (event.kind != EventKind::kCorrected) {
-    if (urgent_.empty()) urgent_due_ = now + kDelay;
+    if (urgent_.empty()) urgent_due_ = now;
     urgent_.push_back(std::move(event));
     return;
   }
@@ -44,7 +44,7 @@ void EventQueue::add(Event event, Clock::time_point now) {
       return;
     }
     place = places_.emplace(key, Place()).first;
-    place->second.due = now + kDelay;
+    place->second.due = now;
   }
   count(place->second, event);
   if (!counts_due_ || place->second.due < *counts_due_) counts_due_ = place->second.due;
@@ -58,7 +58,7 @@ void EventQueue::count(Place& place, const Event& event) {
 }
 
 void EventQueue::count_elsewhere(const Event& event, Clock::time_point now) {
-  if (!elsewhere_.pending && !elsewhere_.stored) elsewhere_.due = now + kDelay;
+  if (!elsewhere_.pending && !elsewhere_.stored) elsewhere_.due = now;
   Event anonymous;
   anonymous.kind = EventKind::kCorrected;
   anonymous.count = event.count;

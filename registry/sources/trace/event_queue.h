@@ -14,19 +14,17 @@
 
 namespace poisonctl {
 
-// Errors that lost data are stored one by one, first, and soon. Of corrected errors the first one
-// of a place is stored as soon; those that follow on the same place are counted, and the count is
-// stored as one event, at first every 5 s and ever more rarely while the storm goes on. Places
-// beyond kMostPlaces are counted together, as evidence without a place.
+// Errors that lost data are stored one by one, first, and at once: a batch is what came while the
+// one before it was written. Of corrected errors the first one of a place is as urgent; those that
+// follow on the same place are counted, and the count is stored as one event, at first every 5 s
+// and ever more rarely while the storm goes on. Places beyond kMostPlaces are counted together, as
+// evidence without a place.
 class EventQueue {
  public:
   using Clock = std::chrono::steady_clock;
 
   static constexpr std::size_t kBatch = 256;
   static constexpr std::size_t kMostPlaces = 512;
-  // From an event until it has to be on its way to the disk. The promise is 100 ms, with the
-  // commit.
-  static constexpr std::chrono::milliseconds kDelay{25};
   // Between two rows about corrected errors of one place.
   static constexpr std::chrono::seconds kFirstPause{5};
   static constexpr std::chrono::seconds kLongestPause{320};

@@ -17,6 +17,7 @@ const char* tracefs_tracing_dir(void);
 void tracefs_set_loglevel(enum tep_loglevel level);
 
 struct tracefs_instance* tracefs_instance_create(const char* name);
+bool tracefs_instance_is_new(struct tracefs_instance* instance);
 int tracefs_instance_destroy(struct tracefs_instance* instance);
 void tracefs_instance_free(struct tracefs_instance* instance);
 int tracefs_instance_file_open(struct tracefs_instance* instance, const char* file, int mode);

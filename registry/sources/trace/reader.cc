@@ -149,6 +149,10 @@ std::chrono::nanoseconds now_of(clockid_t clock) {
   return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
 }
 
+unsigned cpu_count() {
+  return static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
+}
+
 Error trace_error(std::string_view what, int number) {
   return os_error(what, number, ErrorCode::kNotAvailable);
 }
@@ -216,14 +220,21 @@ Result<void> TraceReader::State::prepare() {
       tracefs_instance_file_write(instance.get(), "trace_clock", "mono") < 0) {
     return trace_error("tracefs: cannot set trace_clock to mono", errno);
   }
+  // Of a buffer that was found, the size stays: to shrink it would drop what it holds. When the
+  // kernel has no memory for the size wanted, it keeps what it has.
+  if (tracefs_instance_is_new(instance.get())) {
+    const auto wanted = fmt::format("{}", buffer_kib_per_cpu(cpu_count()));
+    static_cast<void>(
+        tracefs_instance_file_write(instance.get(), "buffer_size_kb", wanted.c_str()));
+  }
   // Wake up for every event, not when half of the buffer is full. Kernels before 5.0 always do.
   static_cast<void>(tracefs_instance_file_write(instance.get(), "buffer_percent", "0"));
   return {};
 }
 
 Result<void> TraceReader::State::open_cpus() {
-  const long count = ::sysconf(_SC_NPROCESSORS_CONF);
-  for (unsigned number = 0; number < static_cast<unsigned>(std::max(1L, count)); ++number) {
+  const unsigned count = cpu_count();
+  for (unsigned number = 0; number < count; ++number) {
     const std::string name = fmt::format("per_cpu/cpu{}/trace_pipe_raw", number);
     UniqueFd descriptor(tracefs_instance_file_open(instance.get(), name.c_str(),
                                                    O_RDONLY | O_NONBLOCK | O_CLOEXEC));
@@ -379,6 +390,13 @@ Result<void> TraceReader::remove() {
     return os_error("tracefs: cannot remove the instance", errno, ErrorCode::kIo);
   }
   return {};
+}
+
+unsigned buffer_kib_per_cpu(unsigned cpus) {
+  constexpr unsigned kTotal = 32 * 1024;
+  constexpr unsigned kLeast = 256;
+  constexpr unsigned kMost = 4 * 1024;
+  return std::clamp(kTotal / std::max(1U, cpus), kLeast, kMost);
 }
 
 std::uint64_t lost_events(std::string_view stats) {

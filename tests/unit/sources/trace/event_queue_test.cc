@@ -27,15 +27,15 @@ std::uint64_t total(const std::vector<Event>& events) {
   return sum;
 }
 
-TEST(EventQueue, AnErrorIsDueLongBefore100Milliseconds) {
+// Of the 100 ms that are promised the disk may need all.
+TEST(EventQueue, AnErrorIsDueAtOnce) {
   EventQueue queue;
   EXPECT_EQ(queue.due(), std::nullopt);
   queue.add(uncorrected(1), kStart);
+  EXPECT_EQ(queue.due(), kStart);
   queue.add(uncorrected(2), kStart + 10ms);
-  ASSERT_TRUE(queue.due().has_value());
-  EXPECT_LE(*queue.due(), kStart + 50ms);
-  EXPECT_TRUE(queue.take(kStart + 1ms).empty());
-  EXPECT_EQ(queue.take(*queue.due()).size(), 2U);
+  EXPECT_EQ(queue.due(), kStart);
+  EXPECT_EQ(queue.take(kStart + 10ms).size(), 2U);
   EXPECT_EQ(queue.due(), std::nullopt);
 }
 
@@ -63,7 +63,8 @@ TEST(EventQueue, LostDataComesBeforeListsAndCounts) {
 TEST(EventQueue, TheFirstCorrectedErrorIsStoredAtOnceAndTheRestIsCounted) {
   EventQueue queue;
   queue.add(corrected(1), kStart);
-  EXPECT_EQ(total(queue.take(kStart + 50ms)), 1U);
+  EXPECT_EQ(queue.due(), kStart);
+  EXPECT_EQ(total(queue.take(kStart)), 1U);
   for (int i = 0; i < 100; ++i) queue.add(corrected(1, 2), kStart + 100ms);
   EXPECT_TRUE(queue.take(kStart + 1s).empty());
   const auto counted = queue.take(kStart + 6s);

@@ -15,5 +15,12 @@ TEST(TraceReader, LostEventsAreTheSumOfThreeCounters) {
   EXPECT_EQ(lost_events("overrun: x\ndropped events"), 0U);
 }
 
+TEST(TraceReader, TheBuffersOfManyCpusDoNotTakeMoreThanAShareOfMemory) {
+  EXPECT_EQ(buffer_kib_per_cpu(1), 4096U);
+  EXPECT_EQ(buffer_kib_per_cpu(8), 4096U);
+  EXPECT_EQ(buffer_kib_per_cpu(64), 512U);
+  EXPECT_EQ(buffer_kib_per_cpu(1024), 256U);
+}
+
 }  // namespace
 }  // namespace poisonctl
