@@ -67,7 +67,7 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
     cache = arguments.cache.absolute()
     return steps.Bench(
         kernel=kernels.find_kernel(cache, arguments.kernel),
-        kexec_tools=kernels.find_kexec_tools(cache),
+        kexec_tools=kernels.find_program(cache, "kexec-tools"),
         poisonctl=arguments.poisonctl.absolute(),
         alloc_sweep=arguments.alloc_sweep or build_helper("alloc_sweep", results),
         poison_memory=arguments.poison_memory or build_helper("poison_memory", results),

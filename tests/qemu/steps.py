@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
 import rig
-from kernels import Kernel, KexecTools, find_kernel
+from kernels import Kernel, Program, find_kernel, find_program
 
 # Enough for the kernel to turn on transparent huge pages (it does so above 512 MiB), so that the
 # sweep takes huge and small pages.
@@ -104,13 +104,14 @@ class Bench:
     """What run.py gives a scenario: the programs, the kernel, and where results go."""
 
     kernel: Kernel
-    kexec_tools: KexecTools
+    kexec_tools: Program
     poisonctl: Path
     alloc_sweep: Path
     poison_memory: Path
     cache: Path
     results: Path
     machine: rig.Machine = MACHINE
+    more_programs: tuple[Program, ...] = ()  # in the guests
     _started: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
@@ -119,12 +120,17 @@ class Bench:
     def other_kernel(self, name: str) -> Kernel:
         return find_kernel(self.cache, name)
 
+    def fetched_program(self, name: str) -> Program:
+        return find_program(self.cache, name)
+
     def initramfs(self, kernel: Kernel) -> Path:
         made = rig.Initramfs(kernel)
         made.add_program(self.kexec_tools.program, "/bin/kexec", self.kexec_tools.library_path)
         made.add_program(self.poisonctl, "/bin/poisonctl")
         made.add_program(self.alloc_sweep, "/bin/alloc_sweep")
         made.add_program(self.poison_memory, "/bin/poison_memory")
+        for program in self.more_programs:
+            made.add_program(program.program, f"/bin/{program.program.name}", program.library_path)
         return made.write(self.results / f"initramfs-{kernel.name}")
 
     def disk(self, kernel: Kernel, initramfs: Path) -> Path:
@@ -227,12 +233,13 @@ def inject_machine_check(guest: rig.Guest, frame: int) -> None:
     """A machine check as hardware raises it for an uncorrected error found by the patrol scrubber
     (Intel SDM volume 3, chapter 16: status valid, uncorrected, signalled, action optional, address
     and misc valid; error code 0xc0; misc says physical address, 4 KiB granularity)."""
+    before = hardware_corrupted_kib(guest)
     said = guest.monitor(f"mce 0 9 0xbd000000000000c0 0x5 {frame:#x} 0x8c")
     expect(not said.strip(), f"QEMU refused the machine check: {said.strip()}")
     deadline = time.monotonic() + rig.COMMAND_SECONDS
-    while hardware_corrupted_kib(guest) == 0:
+    while hardware_corrupted_kib(guest) == before:
         expect(time.monotonic() < deadline, "the kernel did not take the injected machine check: "
-               f"HardwareCorrupted still is 0 kB after {rig.COMMAND_SECONDS} s")
+               f"HardwareCorrupted still is {before} kB after {rig.COMMAND_SECONDS} s")
         time.sleep(0.1)
     expect_poisoned(guest, [frame])
 
@@ -363,13 +370,14 @@ class Watch:
     OUTPUT = "/run/watch.out"
     INSTANCE = "/sys/kernel/tracing/instances/poisonctl"
 
-    def __init__(self, guest: rig.Guest, registry: str = REGISTRY, seconds: float = 60):
+    def __init__(self, guest: rig.Guest, registry: str = REGISTRY, seconds: float = 60,
+                 ready: str = "following "):
         self._guest = guest
         # In a shell of its own, so that its exit status can be had later.
         guest.check(f"rm -f {self.OUTPUT} {self.OUTPUT}.status; (poisonctl --registry {registry} "
                     f"--verbose watch >{self.OUTPUT} 2>&1 & echo $! >/run/watch.pid; wait $!; "
                     f"echo $? >{self.OUTPUT}.status) >/dev/null 2>&1 &")
-        self.wait_for("following ", seconds)
+        self.wait_for(ready, seconds)
 
     def output(self) -> str:
         return self._guest.check(f"cat {self.OUTPUT}")
