@@ -23,8 +23,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr const char* kInstance = "poisonctl";
-// After the buffers were read they are left alone for so long: a storm costs 50 rounds a second,
-// and not one for each of its events.
+// The buffers are read for so long at most. When nothing is left they are left alone for as long: a
+// storm costs 50 rounds a second, and not one for each of its events.
 constexpr milliseconds kPause(20);
 constexpr seconds kTick(1);
 constexpr milliseconds kTickOfScan(100);
@@ -196,8 +196,10 @@ Result<bool> Watcher::read_trace() {
   // While the registry cannot be written the kernel's buffer keeps the events, as far as it can.
   const auto present = Clock::now();
   if (!trace_ || !batch_.empty() || !readable_ || present < read_again_) return false;
-  auto more =
-      trace_->read([&](const TraceEvent& trace) { take(trace); }, [&] { return !queue_.full(); });
+  // Corrected errors never fill the queue: without a limit of time a storm of them would keep
+  // everything else from being stored.
+  const auto wants_more = [&] { return !queue_.full() && Clock::now() < present + kPause; };
+  auto more = trace_->read([&](const TraceEvent& trace) { take(trace); }, wants_more);
   if (!more) return more;
   readable_ = *more;
   if (!readable_) read_again_ = present + kPause;

@@ -17,6 +17,19 @@ load helpers
   says "$stderr" "folder does not exist"
 }
 
+# It ignores what it does not know, and says so: nothing is what it may say.
+@test "systemd understands the unit file" {
+  local unit=$BATS_TEST_TMPDIR/poisonctl-watch.service
+  sed "s#^ExecStart=[^ ]*#ExecStart=$POISONCTL#" \
+    "$HERE/../../packaging/systemd/poisonctl-watch.service.in" >"$unit"
+  ends 0 systemd-analyze verify --man=no "$unit"
+  # shellcheck disable=SC2154 # ends sets it
+  if [[ "$output$stderr" == *poisonctl-watch* ]]; then
+    echo "$output$stderr" >&2
+    return 1
+  fi
+}
+
 # Whatever the kernel of the test machine has, nobody may look at it.
 @test "watch without privilege says what it tried, and ends" {
   open_to_all

@@ -2,7 +2,8 @@
 """Runs one scenario on a real kernel under QEMU.
 
     run.py SCENARIO --kernel NAME --poisonctl FILE
-           [--alloc-sweep FILE] [--poison-memory FILE] [--cache DIR] [--results DIR]
+           [--alloc-sweep FILE] [--poison-memory FILE] [--datagrams FILE]
+           [--cache DIR] [--results DIR]
 
 Exit status: 0 the scenario holds; 1 it does not, or the guest failed; 2 a prerequisite is missing
 (which is a failure too: nothing was tested).
@@ -42,6 +43,8 @@ def parse_arguments() -> argparse.Namespace:
                         help="static build of alloc_sweep.c (default: built with cc)")
     parser.add_argument("--poison-memory", type=Path, metavar="FILE",
                         help="static build of poison_memory.c (default: built with cc)")
+    parser.add_argument("--datagrams", type=Path, metavar="FILE",
+                        help="static build of datagrams.c (default: built with cc)")
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
                         help="what fetch-kernels.py filled (default: %(default)s)")
     parser.add_argument("--results", type=Path, metavar="DIR",
@@ -70,7 +73,8 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
         kexec_tools=kernels.find_program(cache, "kexec-tools"),
         poisonctl=arguments.poisonctl.absolute(),
         alloc_sweep=arguments.alloc_sweep or build_helper("alloc_sweep", results),
-        poison_memory=arguments.poison_memory or build_helper("poison_memory", results),
+        helpers=(arguments.poison_memory or build_helper("poison_memory", results),
+                 arguments.datagrams or build_helper("datagrams", results)),
         cache=cache,
         results=results,
     )

@@ -107,11 +107,11 @@ class Bench:
     kexec_tools: Program
     poisonctl: Path
     alloc_sweep: Path
-    poison_memory: Path
     cache: Path
     results: Path
     machine: rig.Machine = MACHINE
-    more_programs: tuple[Program, ...] = ()  # in the guests
+    helpers: tuple[Path, ...] = ()  # further programs of ours in the guests
+    more_programs: tuple[Program, ...] = ()  # and of packages
     _started: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
@@ -128,7 +128,8 @@ class Bench:
         made.add_program(self.kexec_tools.program, "/bin/kexec", self.kexec_tools.library_path)
         made.add_program(self.poisonctl, "/bin/poisonctl")
         made.add_program(self.alloc_sweep, "/bin/alloc_sweep")
-        made.add_program(self.poison_memory, "/bin/poison_memory")
+        for helper in self.helpers:
+            made.add_program(helper, f"/bin/{helper.name}")
         for program in self.more_programs:
             made.add_program(program.program, f"/bin/{program.program.name}", program.library_path)
         return made.write(self.results / f"initramfs-{kernel.name}")
@@ -365,22 +366,34 @@ class Poisonctl:
 
 
 class Watch:
-    """'poisonctl watch' in the background of a guest."""
+    """'poisonctl watch' in the background of a guest; with `service`, as systemd starts it."""
 
     OUTPUT = "/run/watch.out"
+    # Each with what came there, in a file of the same name and ".out".
+    NOTIFY_SOCKET = "/run/notify"
+    JOURNAL_SOCKET = "/run/systemd/journal/socket"
     INSTANCE = "/sys/kernel/tracing/instances/poisonctl"
 
     def __init__(self, guest: rig.Guest, registry: str = REGISTRY, seconds: float = 60,
-                 ready: str = "following "):
+                 ready: str = "following ", service: bool = False):
         self._guest = guest
+        environment = ""
+        if service:
+            for path in (self.NOTIFY_SOCKET, self.JOURNAL_SOCKET):
+                guest.check(f"mkdir -p {Path(path).parent} && datagrams {path} >{path}.out 2>&1 & "
+                            f"while [ ! -S {path} ]; do usleep 10000; done")
+            environment = (f"NOTIFY_SOCKET={self.NOTIFY_SOCKET} "
+                           f"JOURNAL_STREAM=$(stat -L -c %d:%i {self.OUTPUT})")
         # In a shell of its own, so that its exit status can be had later.
-        guest.check(f"rm -f {self.OUTPUT} {self.OUTPUT}.status; (poisonctl --registry {registry} "
-                    f"--verbose watch >{self.OUTPUT} 2>&1 & echo $! >/run/watch.pid; wait $!; "
+        guest.check(f"rm -f {self.OUTPUT} {self.OUTPUT}.status; :>{self.OUTPUT}; "
+                    f"({environment} poisonctl --registry {registry} --verbose watch "
+                    f">{self.OUTPUT} 2>&1 & echo $! >/run/watch.pid; wait $!; "
                     f"echo $? >{self.OUTPUT}.status) >/dev/null 2>&1 &")
         self.wait_for(ready, seconds)
 
     def output(self) -> str:
-        return self._guest.check(f"cat {self.OUTPUT}")
+        """The end of what it said: storms are long."""
+        return self._guest.check(f"tail -c 4000 {self.OUTPUT}")
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -401,6 +414,16 @@ class Watch:
             expect(time.monotonic() < deadline,
                    f"expected {count} events of {source} about {frame:#x}, got {events}; watch said "
                    f"{self.output()}")
+            time.sleep(0.1)
+
+    def datagrams(self, socket: str, text: str, seconds: float = 60) -> list[str]:
+        """What has come to a socket, as soon as one has `text` in it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            seen = self._guest.check(f"cat {socket}.out").split("\n--\n")
+            if any(text in datagram for datagram in seen):
+                return seen
+            expect(time.monotonic() < deadline, f"expected {text!r} at {socket}, got {seen}")
             time.sleep(0.1)
 
     def kill(self) -> None:

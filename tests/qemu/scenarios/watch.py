@@ -11,10 +11,12 @@ def run(bench: Bench) -> None:
         tool = Poisonctl.in_guest(guest)
         frames = choose_free_frames(guest, 2)
 
-        watch = Watch(guest)
+        watch = Watch(guest, service=True)
+        watch.datagrams(Watch.NOTIFY_SOCKET, "READY=1")
         bench.say(f"machine check at {frames[0]:#x}")
         inject_machine_check(guest, frames[0])
         expect_one_incident(watch.wait_for_events(tool, frames[0], 2), "free buddy page: Recovered")
+        expect_journal(watch, frames[0])
         for kind in ("anon", "file"):
             machine_check_in_use(bench, guest, tool, watch, kind)
 
@@ -24,8 +26,21 @@ def run(bench: Bench) -> None:
 
         expect_every_kind(bench, guest, tool, watch)
         watch.stop()
+        watch.datagrams(Watch.NOTIFY_SOCKET, "STOPPING=1")
         expect_fallback(bench, guest, tool)
         guest.power_off()
+
+
+def expect_journal(watch: Watch, frame: int) -> None:
+    """The incident, in the fields that journalctl looks for (systemd's JOURNAL_NATIVE_PROTOCOL)."""
+    entries = watch.datagrams(Watch.JOURNAL_SOCKET, "POISONCTL_RESULT=free buddy page: Recovered")
+    entry = next(e for e in entries if "POISONCTL_RESULT=" in e)
+    fields = dict(line.partition("=")[::2] for line in entry.splitlines())
+    wanted = {"PRIORITY": "2", "SYSLOG_IDENTIFIER": "poisonctl", "POISONCTL_KIND": "ue",
+              "POISONCTL_ADDRESS": f"{frame:#x}", "POISONCTL_SIZE": "4096", "POISONCTL_COUNT": "1"}
+    seen = {name: fields.get(name) for name in wanted}
+    expect(seen == wanted, f"expected {wanted}, got {seen}")
+    expect(f"{frame:#x}" in fields["MESSAGE"], f"MESSAGE is {fields['MESSAGE']!r}")
 
 
 def machine_check_in_use(bench: Bench, guest: rig.Guest, tool: Poisonctl, watch: Watch,
