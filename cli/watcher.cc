@@ -279,7 +279,7 @@ void Watcher::tick() {
   }
   if (scan_wanted_ && !scan_.valid() && Clock::now() >= next_scan_) start_scan();
   // What became of the frames is asked when it is quiet: an event must not wait for the answer.
-  const bool quiet = std::exchange(stored_since_tick_, false) == false && !scan_.valid();
+  const bool quiet = !std::exchange(stored_since_tick_, false) && !scan_.valid();
   if (verify_wanted_ && quiet && Clock::now() >= next_verification_) verify();
 }
 

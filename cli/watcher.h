@@ -63,10 +63,10 @@ class Watcher {
   std::optional<TraceReader> trace_;
   std::uint64_t lost_ = 0;  // events that are known to be lost
   Time looked_{};           // when that was read
-  bool readable_ = true;    // the buffers may hold something
   Clock::time_point read_again_{};
   Clock::time_point next_tick_{};
   unsigned ticks_ = 0;
+  bool readable_ = true;  // the buffers may hold something
 
   Correlator correlator_;
   EventQueue queue_;
@@ -78,11 +78,11 @@ class Watcher {
   std::uint64_t failures_ = 0;              // memory_failure_event since then
   std::optional<std::string> scan_wanted_;  // why
   std::future<Result<KernelSourceResult>> scan_;
-  bool scanned_ = false;  // once, with success
-  Clock::time_point scan_started_{};
-  Clock::time_point next_scan_{};
+  bool scanned_ = false;        // once, with success
   bool verify_wanted_ = false;  // frames have become known whose retirement is not
   bool stored_since_tick_ = false;
+  Clock::time_point scan_started_{};
+  Clock::time_point next_scan_{};
   Clock::time_point next_verification_{};
 };
 

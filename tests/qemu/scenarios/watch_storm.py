@@ -90,7 +90,7 @@ def corrected_storm(bench: Bench, guest: rig.Guest, tool: Poisonctl, watch: Watc
     bench.say(f"{said[0]} corrected errors in {seconds:.0f} s, {traced} traced, "
               f"{traced / seconds:.0f} a second; watch used {cpu_seconds(guest) - before:.1f} s of "
               f"CPU, {early:.1f} MiB at most after a quarter, {late:.1f} at the end")
-    expect(late < early + 1, f"watch grew from {early:.1f} to {late:.1f} MiB")
+    expect(late < early + 4, f"watch grew from {early:.1f} to {late:.1f} MiB")
     return traced
 
 
