@@ -41,6 +41,8 @@ class Invocation {
   Result<const SysRoot*> sysroot();
   Result<const Machine*> machine();
   Result<const MemoryMap*> memory_map();
+  // The next memory_map() reads it again: for a run so long that memory is added or removed.
+  void forget_memory_map() { memory_map_.reset(); }
 
   // The registry. kCreate also makes the folder of the default path (0750). A registry that does
   // not exist is kNoInput with a message for people.

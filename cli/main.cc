@@ -23,10 +23,10 @@
 namespace poisonctl {
 
 std::span<const Verb* const> all_verbs() {
-  static const std::array<const Verb*, 17> verbs = {
-      &kRecordVerb, &kCollectVerb, &kListVerb,     &kShowVerb,    &kStatusVerb, &kResolveVerb,
-      &kCheckVerb,  &kPlanVerb,    &kBackendsVerb, &kEmitVerb,    &kVerifyVerb, &kCaptureVerb,
-      &kAuditVerb,  &kRebuildVerb, &kSnapshotVerb, &kRecoverVerb, &kUpgradeVerb};
+  static const std::array<const Verb*, 18> verbs = {
+      &kRecordVerb,  &kCollectVerb, &kWatchVerb,   &kListVerb,     &kShowVerb,    &kStatusVerb,
+      &kResolveVerb, &kCheckVerb,   &kPlanVerb,    &kBackendsVerb, &kEmitVerb,    &kVerifyVerb,
+      &kCaptureVerb, &kAuditVerb,   &kRebuildVerb, &kSnapshotVerb, &kRecoverVerb, &kUpgradeVerb};
   return verbs;
 }
 
