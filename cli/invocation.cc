@@ -137,11 +137,7 @@ Result<Store> Invocation::open_store(Store::Mode mode) {
       "{}: brought from schema {} to the newest; the old file is {}.schema-{}", registry_path(),
       *store->upgraded_from(), registry_path(), *store->upgraded_from()));
   // The entries have hashes only now: pin them.
-  const auto head = store->head();
-  if (!head) return head.error();
-  const auto pinned = update_checkpoint(
-      registry_path(), *head, [&](std::int64_t id) { return store->hash_of(id); }, now());
-  if (!pinned) return pinned.error();
+  if (auto pinned = pin_head(*store, registry_path(), now()); !pinned) return pinned.error();
   return store;
 }
 

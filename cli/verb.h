@@ -29,6 +29,7 @@ inline void no_options(boost::program_options::options_description& /*options*/)
 
 extern const Verb kRecordVerb;
 extern const Verb kCollectVerb;
+extern const Verb kWatchVerb;
 extern const Verb kListVerb;
 extern const Verb kShowVerb;
 extern const Verb kStatusVerb;

@@ -116,9 +116,7 @@ Digest Hasher::of_event(const Digest& previous, const Digest& import, std::int64
   put(buffer_, event.label);
   put(buffer_, to_text(event.dram));
   put(buffer_, event.result);
-  put(buffer_, event.kind == EventKind::kOutcome      ? to_word(event.retirement)
-               : event.kind == EventKind::kResolution ? to_word(event.resolution)
-                                                      : std::string_view());
+  put(buffer_, state_word(event));
   put(buffer_, event.evidence);
   return digest(buffer_);
 }

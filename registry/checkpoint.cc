@@ -6,9 +6,9 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
-#include "registry/posix_file.h"
-#include "registry/signing.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -141,33 +141,58 @@ Result<void> check_fits(const std::string& registry, const Checkpoint& present,
   return {};
 }
 
+// Waits for a process that writes its checkpoint, which takes it a few milliseconds; not for ever
+// for one that was stopped there.
+Result<UniqueFd> lock_key(const std::string& registry) {
+  auto lock = open_own_file(key_path(registry), "key");
+  if (!lock) return lock.error();
+  constexpr std::chrono::milliseconds kPause{5};
+  for (std::chrono::milliseconds left{Store::kLockWaitMs}; left.count() > 0; left -= kPause) {
+    if (::flock(lock->get(), LOCK_EX | LOCK_NB) == 0) return lock;
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      return os_error("cannot lock " + key_path(registry), errno, ErrorCode::kIo);
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+  return Error{ErrorCode::kLocked,
+               key_path(registry) + ": another process keeps it locked; try again"};
+}
+
 }  // namespace
 
-Result<void> update_checkpoint(const std::string& registry, const ChainHead& head,
-                               const HashLookup& hash_of, Time time) {
-  const auto key = key_for(registry);
+Result<CheckpointUpdate> CheckpointUpdate::begin(const std::string& registry,
+                                                 const HashLookup& hash_of) {
+  auto key = key_for(registry);
   if (!key) return key.error();
-  // Two processes that commit one after the other must not write their checkpoints the other way
-  // round.
-  const auto lock = open_own_file(key_path(registry), "key");
+  auto lock = lock_key(registry);
   if (!lock) return lock.error();
-  if (::flock(lock->get(), LOCK_EX) != 0) {
-    return os_error("cannot lock " + key_path(registry), errno, ErrorCode::kIo);
-  }
   const auto present = read_checkpoint(registry);
   if (!present) return present.error();
   if (*present) {
-    if (auto fits = check_fits(registry, **present, *key, hash_of); !fits) return fits;
-    if ((*present)->head.id >= head.id) return {};
+    if (auto fits = check_fits(registry, **present, *key, hash_of); !fits) return fits.error();
   }
-  const Checkpoint checkpoint{head, time, key->public_key()};
+  return CheckpointUpdate(checkpoint_path(registry), *std::move(key), *std::move(lock),
+                          *present ? (*present)->head.id : 0);
+}
+
+Result<void> CheckpointUpdate::finish(const ChainHead& head, Time time) const {
+  if (present_ >= head.id) return {};
+  const Checkpoint checkpoint{head, time, key_.public_key()};
   const std::string text = signed_text(checkpoint);
-  const auto signature = key->sign(text);
+  const auto signature = key_.sign(text);
   if (!signature) return signature.error();
-  const std::string path = checkpoint_path(registry);
   constexpr mode_t kMode = 0640;
   return replace_file_at(
-      AT_FDCWD, path, text + fmt::format("signature {}\n", to_hex_text(*signature)), kMode, path);
+      AT_FDCWD, path_, text + fmt::format("signature {}\n", to_hex_text(*signature)), kMode, path_);
+}
+
+Result<void> pin_head(Store& store, const std::string& registry, Time time) {
+  const auto update =
+      CheckpointUpdate::begin(registry, [&](std::int64_t id) { return store.hash_of(id); });
+  if (!update) return update.error();
+  const auto head = store.head();
+  if (!head) return head.error();
+  return update->finish(*head, time);
 }
 
 namespace {

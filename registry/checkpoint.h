@@ -6,10 +6,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "registry/chain.h"
 #include "registry/event.h"
+#include "registry/posix_file.h"
 #include "registry/result.h"
+#include "registry/signing.h"
 #include "registry/store.h"
 
 namespace poisonctl {
@@ -27,12 +30,32 @@ std::string key_path(const std::string& registry);
 // The hash of an entry of the log, if it is there.
 using HashLookup = std::function<Result<std::optional<Digest>>(std::int64_t id)>;
 
-// Writes the checkpoint for `head`, unless the one that is there is already about a newer event.
-// Makes the key on first use. A checkpoint that does not fit the log, or that another key signed,
-// is evidence: it stays, and that is an error (kRefused). Other errors: those of SigningKey,
-// kCannotWrite.
-Result<void> update_checkpoint(const std::string& registry, const ChainHead& head,
-                               const HashLookup& hash_of, Time time);
+// A checkpoint that is about to follow the log. While it lives, no other process writes one.
+class CheckpointUpdate {
+ public:
+  // To be called with the write lock of the registry held, before the commit: the checkpoints then
+  // follow each other as the commits do, and nothing is read from the log after the commit, when
+  // others may keep it locked. Makes the key on first use. A checkpoint that does not fit the log,
+  // or that another key signed, is evidence: it stays, and that is an error (kRefused). Other
+  // errors: those of SigningKey and of `hash_of`, kLocked (a process that writes one does not come
+  // to its end), kCannotWrite.
+  static Result<CheckpointUpdate> begin(const std::string& registry, const HashLookup& hash_of);
+
+  // Writes the one for `head`, unless that which is there is already about a newer event. To be
+  // called when `head` is on the disk. Errors: kCannotWrite.
+  [[nodiscard]] Result<void> finish(const ChainHead& head, Time time) const;
+
+ private:
+  CheckpointUpdate(std::string path, SigningKey key, UniqueFd lock, std::int64_t present)
+      : path_(std::move(path)), key_(std::move(key)), lock_(std::move(lock)), present_(present) {}
+  std::string path_;
+  SigningKey key_;
+  UniqueFd lock_;
+  std::int64_t present_;  // the event that the present one is about; 0 without one
+};
+
+// Pins the end of the log as it is now. Errors: those of both steps above and of reading the log.
+Result<void> pin_head(Store& store, const std::string& registry, Time time);
 
 // Reads it and checks its own signature. Nothing when there is none. Errors: kBadData for one that
 // is malformed or that its signature does not cover.

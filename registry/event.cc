@@ -112,6 +112,10 @@ std::string to_rfc3339(Time time) {
   return text + "Z";
 }
 
+std::string to_rfc3339_seconds(Time time) {
+  return to_rfc3339(std::chrono::floor<std::chrono::seconds>(time));
+}
+
 std::optional<Time> time_from_rfc3339(std::string_view text) {
   constexpr std::string_view kForm = "0000-00-00T00:00:00";
   if (text.size() < kForm.size() + 1) return std::nullopt;
@@ -193,6 +197,19 @@ std::optional<DramCoordinates> dram_coordinates_from(std::string_view text) {
     ++next;
   }
   return coordinates;
+}
+
+std::optional<std::uint32_t>* coordinate(DramCoordinates& coordinates, std::string_view name) {
+  const auto* const field =
+      std::find_if(kCoordinateFields.begin(), kCoordinateFields.end(),
+                   [&](const CoordinateField& candidate) { return candidate.name == name; });
+  return field == kCoordinateFields.end() ? nullptr : &(coordinates.*(field->member));
+}
+
+std::string_view state_word(const Event& event) {
+  if (event.kind == EventKind::kOutcome) return to_word(event.retirement);
+  if (event.kind == EventKind::kResolution) return to_word(event.resolution);
+  return {};
 }
 
 void limit_texts(Event& event) {

@@ -17,8 +17,11 @@ using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
 
 // "2026-03-01T12:00:00Z" (RFC 3339). Whole seconds, or with as many of nine decimals as it takes.
 std::string to_rfc3339(Time time);
-// The same back: seconds may have up to nine decimals, the zone is Z or +HH:MM. Nothing when
-// malformed, no date of the calendar, or outside 1970 to 2261 (64 bits of nanoseconds).
+// Whole seconds always, for people; rounded down.
+std::string to_rfc3339_seconds(Time time);
+// What to_rfc3339 writes back: seconds may have up to nine decimals, the zone is Z or +HH:MM.
+// Nothing when malformed, no date of the calendar, or outside 1970 to 2261 (64 bits of
+// nanoseconds).
 std::optional<Time> time_from_rfc3339(std::string_view text);
 
 enum class EventKind {
@@ -70,6 +73,9 @@ struct DramCoordinates {
 std::string to_text(const DramCoordinates& coordinates);
 std::optional<DramCoordinates> dram_coordinates_from(std::string_view text);
 
+// The field of that name; nullptr when there is none.
+std::optional<std::uint32_t>* coordinate(DramCoordinates& coordinates, std::string_view name);
+
 // One observation.
 struct Event {
   EventKind kind = EventKind::kUncorrected;
@@ -104,6 +110,9 @@ struct Event {
   static constexpr std::size_t kLabelLimit = 256;
   static constexpr std::size_t kResultLimit = 256;
 };
+
+// The word of an outcome's retirement or of a resolution's kind; empty for all other events.
+std::string_view state_word(const Event& event);
 
 // Cuts the texts of an event to their limits, ending cut ones in "[cut]".
 void limit_texts(Event& event);

@@ -142,7 +142,9 @@ void fold_event(Record& record, const Event& event, const Provenance& provenance
   const Time seen = time_seen(event, provenance);
   record.first_seen = record.events == 0 ? seen : std::min(record.first_seen, seen);
   record.last_seen = record.events == 0 ? seen : std::max(record.last_seen, seen);
-  record.events += event.count;
+  // A count of a log that was not written by us can be anything; SQLite has 63 bits for it.
+  constexpr auto kMost = std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+  record.events += std::min(event.count, kMost - std::min(kMost, record.events));
   record.granularity = std::min(record.granularity, event.granularity);
   if (severity_weight(event.kind) > severity_weight(record.severity)) record.severity = event.kind;
   if (!event.label.empty()) record.label = event.label;

@@ -110,7 +110,7 @@ class Replayer {
   Result<void> add(const StoredEvent& stored) {
     if (!import_ || provenance_ != stored.provenance) {
       if (auto ended = end_import(); !ended) return ended;
-      auto begun = target_.begin_import(stored.provenance, Store::Repeats::kCount);
+      auto begun = target_.begin_import(stored.provenance, Store::Repeats::kKeep);
       if (!begun) return begun.error();
       import_.emplace(*std::move(begun));
       provenance_ = stored.provenance;
@@ -285,12 +285,7 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
   if (auto renamed = rename_durably(made, registry); !renamed) return renamed.error();
   auto store = Store::open(registry, Store::Mode::kRead);
   if (!store) return store.error();
-  const auto head = store->head();
-  if (!head) return head.error();
-  if (auto pinned = update_checkpoint(
-          registry, *head, [&](std::int64_t id) { return store->hash_of(id); }, now);
-      !pinned)
-    return pinned.error();
+  if (auto pinned = pin_head(*store, registry, now); !pinned) return pinned.error();
   return report;
 }
 

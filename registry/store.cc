@@ -46,13 +46,6 @@ Error damaged(const std::string& path, std::string_view what) {
                   path, what)};
 }
 
-// The word in `state`: of an outcome its retirement, of a resolution its kind.
-std::string_view state_of(const Event& event) {
-  if (event.kind == EventKind::kOutcome) return to_word(event.retirement);
-  if (event.kind == EventKind::kResolution) return to_word(event.resolution);
-  return {};
-}
-
 // Columns of kImportColumns from `first` on, and the text of the topology after them.
 Result<Provenance> provenance_in(const Statement& row, int first, const std::string& path) {
   const auto shift = PageShift::from_page_size(to_unsigned(row.integer(first + 12)));
@@ -159,58 +152,133 @@ ino_t inode_of(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
-// Reads the log in order with each import's provenance and digest at hand.
+// The id after `id`; no id is larger than the largest.
+std::int64_t id_after(std::int64_t id) {
+  return id == std::numeric_limits<std::int64_t>::max() ? id : id + 1;
+}
+
+// Reads the log in order with each import's provenance and digest at hand. A batch at a time: a
+// reader that takes long, such as one whose output a pager holds up, keeps no writer waiting. It
+// sees the log as it was when it began all the same, as entries are only ever appended.
 class LogReader {
  public:
-  LogReader(const Database& database, std::string where)
+  // An entry that somebody put before the first one is seen too.
+  static constexpr std::int64_t kLowest = std::numeric_limits<std::int64_t>::min();
+
+  // `where`: a condition of SQL on an event, with parameters from ?1 to ?7.
+  explicit LogReader(const Database& database, std::string where = "true")
       : database_(database), where_(std::move(where)) {}
 
-  // Calls `visit(stored, import digest, stored hash)` until it returns false.
+  // Calls `visit(stored, import digest, stored hash)` for the entries from `from` on, until it
+  // returns false. Returns the id of the newest entry of the log, whatever `where` says.
   template <typename Visit>
-  Result<void> run(const std::function<void(Statement&)>& bind, const Visit& visit) {
+  Result<std::int64_t> run(const std::function<void(Statement&)>& bind, const Visit& visit,
+                           std::int64_t from = kLowest) {
+    const auto newest = database_.scalar("SELECT max(id) FROM event");
+    if (!newest) return newest.error();
     auto events = database_.prepare(
-        fmt::format("SELECT id, import, {} FROM event {} ORDER BY id", kEventColumns, where_));
+        fmt::format("SELECT id, import, {} FROM event WHERE id >= ?8 AND id <= ?9 AND ({}) "
+                    "ORDER BY id",
+                    kEventColumns, where_));
     if (!events) return events.error();
-    bind(*events);
     auto imports =
         database_.prepare(fmt::format("SELECT {}, (SELECT text FROM topology WHERE topology.id = "
                                       "import.topology) FROM import WHERE id = ?",
                                       kImportColumns));
     if (!imports) return imports.error();
+    imports_ = *std::move(imports);
+    bind(*events);
     StoredEvent stored;
-    std::int64_t import_id = 0;
-    Digest import_digest{};
-    for (;;) {
-      const auto row = events->step();
-      if (!row) return row.error();
-      if (!*row) return {};
-      stored.id = events->integer(0);
-      auto event = event_in(*events, 2, database_.path());
-      if (!event) return event.error();
-      stored.event = *std::move(event);
-      if (events->integer(1) != import_id) {
-        import_id = events->integer(1);
-        imports->reset();
-        const auto found = imports->bind(1, import_id).step();
-        if (!found) return found.error();
-        if (!*found) {
-          return damaged(database_.path(), fmt::format("event {} has no import", stored.id));
-        }
-        auto provenance = provenance_in(*imports, 0, database_.path());
-        if (!provenance) return provenance.error();
-        stored.provenance = *std::move(provenance);
-        import_digest = hasher_.of_import(import_id, stored.provenance);
+    std::optional<std::int64_t> stored_import;
+    for (bool more = true; more;) {
+      const auto filled = fill_batch(*events, from, *newest);
+      // What came before an entry that cannot be read is still told.
+      for (Entry& entry : batch_) {
+        stored.id = entry.id;
+        stored.event = std::move(entry.event);
+        const Import& import = imports_read_[entry.import];
+        if (import.number != stored_import) stored.provenance = import.provenance;
+        stored_import = import.number;
+        if (!visit(stored, import.digest, entry.hash)) return *newest;
       }
-      if (!visit(stored, import_digest, events->text(14))) return {};
+      if (!filled) return filled.error();
+      more = *filled && stored.id < *newest;
+      from = id_after(stored.id);
     }
+    return *newest;
   }
 
   Hasher& hasher() { return hasher_; }
 
  private:
+  struct Import {
+    std::int64_t number = 0;
+    Provenance provenance;
+    Digest digest{};
+  };
+  struct Entry {
+    std::int64_t id = 0;
+    std::size_t import = 0;  // in imports_read_
+    Event event;
+    std::string hash;
+  };
+
+  // Whether there may be more after it.
+  Result<bool> fill_batch(Statement& events, std::int64_t from, std::int64_t newest) {
+    constexpr std::size_t kEntries = 512;
+    constexpr std::size_t kEvidence = 256U << 10U;  // in bytes
+    batch_.clear();
+    if (imports_read_.size() > 1)
+      imports_read_.erase(imports_read_.begin(), imports_read_.end() - 1);
+    std::size_t evidence = 0;
+    events.bind(8, from).bind(9, newest);
+    Result<bool> row = true;
+    while (batch_.size() < kEntries && evidence < kEvidence) {
+      row = events.step();
+      if (!row || !*row) break;
+      auto entry = entry_in(events);
+      if (!entry) {
+        row = entry.error();
+        break;
+      }
+      evidence += entry->event.evidence.size();
+      batch_.push_back(*std::move(entry));
+    }
+    // Both statements let go of the file.
+    events.reset();
+    imports_.reset();
+    return row;
+  }
+
+  Result<Entry> entry_in(const Statement& row) {
+    auto event = event_in(row, 2, database_.path());
+    if (!event) return event.error();
+    Entry entry{.id = row.integer(0),
+                .import = 0,
+                .event = *std::move(event),
+                .hash = std::string(row.text(14))};
+    const std::int64_t number = row.integer(1);
+    if (imports_read_.empty() || imports_read_.back().number != number) {
+      imports_.reset();
+      const auto found = imports_.bind(1, number).step();
+      if (!found) return found.error();
+      if (!*found)
+        return damaged(database_.path(), fmt::format("event {} has no import", entry.id));
+      auto provenance = provenance_in(imports_, 0, database_.path());
+      if (!provenance) return provenance.error();
+      const Digest digest = hasher_.of_import(number, *provenance);
+      imports_read_.push_back({number, *std::move(provenance), digest});
+    }
+    entry.import = imports_read_.size() - 1;
+    return entry;
+  }
+
   const Database& database_;
   std::string where_;
   Hasher hasher_;
+  Statement imports_;
+  std::vector<Import> imports_read_;  // those of the batch, after the last of the one before
+  std::vector<Entry> batch_;
 };
 
 Result<std::optional<Digest>> stored_hash(const Database& db, std::int64_t id) {
@@ -262,29 +330,43 @@ struct Store::Import::State {
 
 namespace {
 
-// Fills what version 2 has and version 1 had not: the hashes and the derived tables.
-Result<void> fill_after_upgrade(const Database& db) {
-  auto deriver = Deriver::prepare(db);
+// Folds the log of `from`, from entry `first` on, into the derived tables of `into`, which have
+// what comes before. May be the same. Returns the newest entry of the log.
+Result<std::int64_t> derive_records(const Database& from, const Database& into,
+                                    std::int64_t first = LogReader::kLowest) {
+  auto deriver = Deriver::prepare(into);
   if (!deriver) return deriver.error();
+  Result<void> status;
+  const auto newest = LogReader(from).run(
+      [](Statement&) {},
+      [&](const StoredEvent& stored, const Digest&, std::string_view) {
+        if (!has_place_here(stored.event)) return true;
+        const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
+        if (!folded) status = folded.error();
+        return status.ok();
+      },
+      first);
+  if (!newest) return newest.error();
+  if (status) status = deriver->flush();
+  if (!status) return status.error();
+  return *newest;
+}
+
+// Gives every event the hash that version 1 had not.
+Result<void> fill_hashes(const Database& db) {
   auto set_hash = db.prepare("UPDATE event SET hash = ? WHERE id = ?");
   if (!set_hash) return set_hash.error();
   Digest previous{};
   Result<void> status;
-  LogReader log(db, "");
-  auto read =
+  LogReader log(db);
+  const auto read =
       log.run([](Statement&) {},
               [&](const StoredEvent& stored, const Digest& import, std::string_view /*hash*/) {
                 previous = log.hasher().of_event(previous, import, stored.id, stored.event);
                 status = set_hash->bind_blob(1, as_bytes(previous)).bind(2, stored.id).run();
-                if (!status) return false;
-                if (!has_place_here(stored.event)) return true;
-                const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
-                if (!folded) status = folded.error();
                 return status.ok();
               });
-  if (!read) return read;
-  if (!status) return status;
-  return deriver->flush();
+  return read ? status : Result<void>(read.error());
 }
 
 Result<Database> open_database(const std::string& path, Store::Mode mode) {
@@ -334,7 +416,8 @@ Result<void> upgrade(const Database& db, std::int64_t from) {
   if (auto kept = keep_copy(db.path(), from); !kept) return kept;
   if (from == 1) {
     if (auto done = upgrade_schema_from_1(db); !done) return done;
-    if (auto filled = fill_after_upgrade(db); !filled) return filled;
+    if (auto filled = fill_hashes(db); !filled) return filled;
+    if (auto derived = derive_records(db, db); !derived) return derived.error();
   } else {
     if (auto done = upgrade_schema_from_2(db); !done) return done;
   }
@@ -463,6 +546,7 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
 
 // A state that is still so, or a line of a file that was read before, is no new observation.
 Result<bool> Store::Import::State::is_known(const Event& event) {
+  if (repeats == Repeats::kKeep) return false;
   if (event.kind == EventKind::kOutcome) {
     const auto record = deriver.find(record_range(*event.range));
     if (!record) return record.error();
@@ -566,7 +650,7 @@ Result<void> Store::Import::State::insert_event_row(const Event& event) {
                       .bind(10, event.label)
                       .bind(11, dram)
                       .bind(12, event.result)
-                      .bind(13, state_of(event))
+                      .bind(13, state_word(event))
                       .bind(14, event.evidence)
                       .bind_blob(15, as_bytes(hash))
                       .run();
@@ -616,52 +700,96 @@ Result<ImportSummary> Store::Import::commit() {
   // Nothing new: the file stays as it is, to the byte.
   if (state_->summary.added == 0) return state_->summary;
   if (auto flushed = state_->deriver.flush(); !flushed) return flushed.error();
+  const std::string& path = state_->db->path();
+  const auto checkpoint =
+      CheckpointUpdate::begin(path, [&](std::int64_t id) { return stored_hash(*state_->db, id); });
   if (auto committed = state_->transaction.commit(); !committed) return committed.error();
-  const auto hash_of = [&](std::int64_t id) { return stored_hash(*state_->db, id); };
-  const auto pinned =
-      update_checkpoint(state_->db->path(), state_->head, hash_of, state_->provenance.time);
+  const auto pinned = checkpoint ? checkpoint->finish(state_->head, state_->provenance.time)
+                                 : Result<void>(checkpoint.error());
   if (!pinned) state_->summary.checkpoint_problem = pinned.error().message;
   return state_->summary;
 }
 
 // ---- reading
 
-Result<void> Store::for_each_record(const std::function<bool(const Record&)>& visit) {
-  auto statement = connection_->db.prepare(
-      fmt::format("SELECT {} FROM record ORDER BY address, size", kRecordColumns));
+namespace {
+
+// What of the record table is read in one go.
+struct RecordPage {
+  const ByteRange* after;  // null: from the first one on
+  std::int64_t limit;      // negative: all of them
+};
+
+Result<std::vector<Record>> read_records(const Database& db, const RecordPage& page) {
+  auto statement = db.prepare(
+      fmt::format("SELECT {} FROM record {} ORDER BY address, size LIMIT ?3", kRecordColumns,
+                  page.after == nullptr ? "" : "WHERE (address, size) > (?1, ?2)"));
   if (!statement) return statement.error();
+  statement->bind(3, page.limit);
+  if (page.after != nullptr) {
+    statement->bind(1, to_signed(page.after->begin().value()))
+        .bind(2, to_signed(page.after->size()));
+  }
+  std::vector<Record> records;
   for (;;) {
     const auto row = statement->step();
     if (!row) return row.error();
-    if (!*row) return {};
-    const auto record = record_in(*statement, connection_->db.path());
+    if (!*row) return records;
+    auto record = record_in(*statement, db.path());
     if (!record) return record.error();
-    if (!visit(*record)) return {};
+    records.push_back(*std::move(record));
   }
 }
 
-Result<void> Store::for_each_event(const std::function<bool(const StoredEvent&)>& visit) {
-  return LogReader(connection_->db, "")
-      .run([](Statement&) {}, [&](const StoredEvent& stored, const Digest&,
-                                  std::string_view) { return visit(stored); });
+}  // namespace
+
+Result<std::vector<Record>> Store::records() {
+  return read_records(connection_->db, {.after = nullptr, .limit = -1});
 }
 
-Result<void> Store::for_each_event_about(const ByteRange& range,
-                                         const std::function<bool(const StoredEvent&)>& visit) {
+Result<void> Store::for_each_record(const std::function<bool(const Record&)>& visit) {
+  constexpr std::int64_t kPage = 1024;
+  std::optional<ByteRange> last;
+  for (;;) {
+    const auto page =
+        read_records(connection_->db, {.after = last ? &*last : nullptr, .limit = kPage});
+    if (!page) return page.error();
+    for (const Record& record : *page) {
+      if (!visit(record)) return {};
+    }
+    if (page->size() < kPage) return {};
+    last = page->back().range;
+  }
+}
+
+namespace {
+
+using EventVisitor = std::function<bool(const StoredEvent&)>;
+
+Result<void> visit_events(const Database& db, const std::string& where,
+                          const std::function<void(Statement&)>& bind, const EventVisitor& visit) {
+  const auto read = LogReader(db, where).run(bind, [&](const StoredEvent& stored, const Digest&,
+                                                       std::string_view) { return visit(stored); });
+  return read ? Result<void>() : read.error();
+}
+
+}  // namespace
+
+Result<void> Store::for_each_event(const EventVisitor& visit) {
+  return visit_events(
+      connection_->db, "true", [](Statement&) {}, visit);
+}
+
+Result<void> Store::for_each_event_about(const ByteRange& range, const EventVisitor& visit) {
   const auto bind = [&](Statement& statement) {
     statement.bind(1, to_signed(range.end().value())).bind(2, to_signed(range.begin().value()));
   };
-  return LogReader(connection_->db, "WHERE address < ? AND address + size > ?")
-      .run(bind, [&](const StoredEvent& stored, const Digest&, std::string_view) {
-        return visit(stored);
-      });
+  return visit_events(connection_->db, "address < ?1 AND address + size > ?2", bind, visit);
 }
 
-Result<void> Store::for_each_event_without_place(
-    const std::function<bool(const StoredEvent&)>& visit) {
-  return LogReader(connection_->db, "WHERE address IS NULL OR foreign_host <> ''")
-      .run([](Statement&) {}, [&](const StoredEvent& stored, const Digest&,
-                                  std::string_view) { return visit(stored); });
+Result<void> Store::for_each_event_without_place(const EventVisitor& visit) {
+  return visit_events(
+      connection_->db, "address IS NULL OR foreign_host <> ''", [](Statement&) {}, visit);
 }
 
 Result<std::vector<std::string>> Store::snapshots() {
@@ -678,12 +806,12 @@ Result<std::vector<std::string>> Store::snapshots() {
 
 Result<std::optional<StoredEvent>> Store::event(std::int64_t id) {
   std::optional<StoredEvent> found;
-  auto read = LogReader(connection_->db, "WHERE id = ?")
-                  .run([&](Statement& statement) { statement.bind(1, id); },
-                       [&](const StoredEvent& stored, const Digest&, std::string_view) {
-                         found = stored;
-                         return false;
-                       });
+  const auto read = visit_events(
+      connection_->db, "id = ?1", [&](Statement& statement) { statement.bind(1, id); },
+      [&](const StoredEvent& stored) {
+        found = stored;
+        return false;
+      });
   if (!read) return read.error();
   return found;
 }
@@ -728,8 +856,8 @@ Result<std::optional<ChainDefect>> Store::verify_chain() {
   std::optional<ChainDefect> defect;
   Digest previous{};
   std::int64_t next = 1;
-  LogReader log(connection_->db, "");
-  auto read = log.run(
+  LogReader log(connection_->db);
+  const auto read = log.run(
       [](Statement&) {},
       [&](const StoredEvent& stored, const Digest& import, std::string_view hash) {
         if (stored.id != next) {
@@ -805,30 +933,19 @@ Result<std::uint64_t> count_differences(const Database& stored, const Database& 
 
 }  // namespace
 
-Result<void> Store::derive_into(const Database& target) {
-  auto deriver = Deriver::prepare(target);
-  if (!deriver) return deriver.error();
-  Result<void> status;
-  auto read = for_each_event([&](const StoredEvent& stored) {
-    if (!has_place_here(stored.event)) return true;
-    const auto folded = deriver->fold(stored.id, stored.event, stored.provenance);
-    if (!folded) status = folded.error();
-    return status.ok();
-  });
-  if (!read) return read;
-  if (!status) return status;
-  return deriver->flush();
-}
-
 Result<std::uint64_t> Store::count_wrong_records() {
   const Database& db = connection_->db;
   const auto fresh = Database::open(":memory:", sqlite::OpenMode::kWrite, 0);
   if (!fresh) return fresh.error();
   if (auto made = create_derived_tables(*fresh); !made) return made.error();
-  // One state of the file for all that is read; and many rows in one transaction are fast.
+  // Many rows in one transaction are fast.
+  if (auto begun = fresh->execute("BEGIN"); !begun) return begun.error();
+  const auto before = derive_records(db, *fresh);
+  if (!before) return before.error();
+  // One state of the file for all that is compared; writers wait from here on only.
   if (auto begun = db.execute("BEGIN"); !begun) return begun.error();
-  auto derived = fresh->execute("BEGIN");
-  if (derived) derived = derive_into(*fresh);
+  const auto rest = derive_records(db, *fresh, id_after(*before));
+  Result<void> derived = rest ? Result<void>() : rest.error();
   std::uint64_t different = 0;
   for (const auto& [sql, order] :
        {std::pair<const char*, KeyOrder>("SELECT * FROM record ORDER BY address, size",
@@ -855,7 +972,7 @@ Result<void> Store::rebuild() {
   if (auto emptied = db.execute("DELETE FROM record; DELETE FROM dram_row;"); !emptied) {
     return emptied;
   }
-  if (auto derived = derive_into(db); !derived) return derived;
+  if (auto derived = derive_records(db, db); !derived) return derived.error();
   return transaction->commit();
 }
 

@@ -16,10 +16,6 @@
 
 namespace poisonctl {
 
-namespace sqlite {
-class Database;
-}
-
 // What an import did.
 struct ImportSummary {
   std::uint64_t added = 0;          // events stored
@@ -78,6 +74,7 @@ class Store {
   enum class Repeats {
     kCount,  // somebody says it again: store it
     kSkip,   // the same file is read again: count it as known
+    kKeep,   // a log is copied: store every event, states too
   };
 
   // One import: events are added one by one and become visible all at once with commit(), or not at
@@ -123,10 +120,15 @@ class Store {
   // kLocked, kCannotWrite, kNoPrivilege, kBadData (damaged so far that nobody can write it).
   static Result<WriteLock> lock(const std::string& path);
 
-  // Calls `visit` for each record in the order of its address, then size, until it returns false.
+  // All records as they are at one time, in the order of their address, then size.
+  Result<std::vector<Record>> records();
+  // No visit of those below keeps another process from writing, however long it takes.
+  // Calls `visit` for each record in the same order until it returns false. In little memory; what
+  // others write meanwhile can be among those that are still to come.
   Result<void> for_each_record(const std::function<bool(const Record&)>& visit);
-  // The same for events in the order of their ids; for those about ranges that overlap `range`; and
-  // for those that name no place on this host: evidence without a range, and events of other hosts.
+  // The same for events in the order of their ids, of those that are there now; for those about
+  // ranges that overlap `range`; and for those that name no place on this host: evidence without a
+  // range, and events of other hosts.
   Result<void> for_each_event(const std::function<bool(const StoredEvent&)>& visit);
   Result<void> for_each_event_about(const ByteRange& range,
                                     const std::function<bool(const StoredEvent&)>& visit);
@@ -169,8 +171,6 @@ class Store {
 
  private:
   struct Connection;
-  // Folds the whole log into the derived tables of `target`.
-  Result<void> derive_into(const sqlite::Database& target);
   explicit Store(std::unique_ptr<Connection> connection);
   std::unique_ptr<Connection> connection_;
 };

@@ -5,8 +5,8 @@ cmake_minimum_required(VERSION 3.25)
 # Which files a rule is for (a regular expression on the path from SOURCE_DIR), which of them are
 # free of it, what a line must not have, and why not.
 set(rules
-  registry_below_all backends_below_cli one_store one_sqlite one_fdt one_opener cli_only_writes
-  no_page_shift)
+  registry_below_all backends_below_cli one_store one_sqlite one_fdt one_tracefs one_opener
+  cli_only_writes no_page_shift)
 
 set(registry_below_all_files "^registry/")
 set(registry_below_all_free "^$")
@@ -33,12 +33,17 @@ set(one_fdt_free "^registry/fdt[.]cc$")
 set(one_fdt_pattern "#include [\"<](lib)?fdt[.]h")
 set(one_fdt_why "only registry/fdt knows the C interface of libfdt")
 
+set(one_tracefs_files "^(registry|backends|cli)/")
+set(one_tracefs_free "^registry/sources/trace/(reader[.]cc|libtracefs[.]h)$")
+set(one_tracefs_pattern "#include [\"<](tracefs|event-parse|kbuffer|traceevent/.*)[.]h")
+set(one_tracefs_why "only registry/sources/trace/reader knows libtracefs and libtraceevent")
+
 # The flags of open(2) and the names of its relatives; SysRoot::open and Store::open have neither.
 set(opens_a_file
   "O_(RDONLY|RDWR|PATH)|(fopen|freopen|opendir|creat|openat2?) *\\(|(basic_)?i?fstream|filebuf")
 
 set(one_opener_files "^(registry|backends)/")
-set(one_opener_free "^registry/(sysroot|posix_file|store|sqlite_snapshot|sources/file_stream)[.]cc$")
+set(one_opener_free "^registry/(sysroot|posix_file|store|sqlite_snapshot|sources/(file_stream|trace/reader))[.]cc$")
 set(one_opener_pattern "(^|[^A-Za-z0-9_])(${opens_a_file}|O_WRONLY|ofstream)([^A-Za-z0-9_]|$)")
 set(one_opener_why
   "files of the machine are opened through a SysRoot, others by registry/posix_file, registry/store, or what reads files of other programs")

@@ -19,11 +19,6 @@ void add_options(po::options_description& options) {
                         "also resolved records, evidence that names no place, and other hosts'");
 }
 
-// Seconds are enough for people.
-std::string shown_time(Time time) {
-  return to_rfc3339(std::chrono::floor<std::chrono::seconds>(time));
-}
-
 Json record_json(const Record& record, const Machine& machine,
                  const std::vector<NodeRange>& nodes) {
   const auto node = node_of(nodes, record.range.begin());
@@ -83,7 +78,7 @@ std::vector<Cell> record_row(const Record& record, const Machine& machine,
       {.text = std::string(to_word(record.severity))},
       {.text = std::to_string(record.events), .right = true},
       {.text = node ? std::to_string(*node) : "-", .right = true},
-      {.text = shown_time(record.last_seen)},
+      {.text = to_rfc3339_seconds(record.last_seen)},
       {.text = fmt::format("{}", fmt::join(record.sources, ","))},
   };
 }

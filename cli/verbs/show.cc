@@ -10,20 +10,13 @@
 namespace poisonctl {
 namespace {
 
-// A state word belongs to outcomes and resolutions only.
-std::string_view state_of(const Event& event) {
-  if (event.kind == EventKind::kOutcome) return to_word(event.retirement);
-  if (event.kind == EventKind::kResolution) return to_word(event.resolution);
-  return {};
-}
-
 Json event_json(const StoredEvent& stored) {
   const Event& event = stored.event;
   const Provenance& by = stored.provenance;
   return {{"id", stored.id},
           {"time", to_rfc3339(by.time)},
           {"kind", to_word(event.kind)},
-          {"state", state_of(event)},
+          {"state", state_word(event)},
           {"address", event.range->begin().value()},
           {"size", event.range->size()},
           {"granularity", event.granularity},
@@ -57,11 +50,11 @@ std::string detail_line(std::string_view name, std::string_view value) {
 std::string event_text(const StoredEvent& stored) {
   const Event& event = stored.event;
   const Provenance& by = stored.provenance;
-  const auto time = std::chrono::floor<std::chrono::seconds>(event.observed.value_or(by.time));
-  std::string text = fmt::format("{:>6}  {}  {}  {} {}{}from {}{}\n", stored.id, to_rfc3339(time),
-                                 to_text(*event.range), to_word(event.kind), state_of(event),
-                                 state_of(event).empty() ? "" : " ", by.source,
-                                 event.count == 1 ? "" : fmt::format(", {} times", event.count));
+  std::string text =
+      fmt::format("{:>6}  {}  {}  {} {}{}from {}{}\n", stored.id,
+                  to_rfc3339_seconds(event.observed.value_or(by.time)), to_text(*event.range),
+                  to_word(event.kind), state_word(event), state_word(event).empty() ? "" : " ",
+                  by.source, event.count == 1 ? "" : fmt::format(", {} times", event.count));
   text += detail_line("DIMM", event.label);
   text += detail_line("DRAM", to_text(event.dram));
   text += detail_line("kernel", event.result);
@@ -77,9 +70,6 @@ std::string event_text(const StoredEvent& stored) {
 
 std::string record_text(const Record& record, const Machine& machine) {
   const Retirement retirement = record.retirement_in(machine.boot_id);
-  const auto shown_time = [](Time time) {
-    return to_rfc3339(std::chrono::floor<std::chrono::seconds>(time));
-  };
   std::string text =
       fmt::format("{}  ({}, frame {:#x}, record {})\n", to_text(record.range),
                   to_human_size(record.range.size()),
@@ -91,8 +81,9 @@ std::string record_text(const Record& record, const Machine& machine) {
     text += fmt::format("  quarantined {}\n", printable(record.quarantine_reason, 200));
   }
   if (record.condition == Condition::kResolved) {
-    text += fmt::format("  resolved    {} {}: {}\n", to_word(record.resolution),
-                        shown_time(record.resolved), printable(record.resolution_reason, 200));
+    text +=
+        fmt::format("  resolved    {} {}: {}\n", to_word(record.resolution),
+                    to_rfc3339_seconds(record.resolved), printable(record.resolution_reason, 200));
   }
   if (record.reopened != 0) {
     text += fmt::format("  reopened    {}: it failed again after it was resolved\n",
@@ -103,7 +94,7 @@ std::string record_text(const Record& record, const Machine& machine) {
                       looked ? printable(record.outcome_how, 200)
                              : "nobody has looked in this boot ('poisonctl verify' does)");
   text += fmt::format("  events      {}, first {}, last {}\n", record.events,
-                      shown_time(record.first_seen), shown_time(record.last_seen));
+                      to_rfc3339_seconds(record.first_seen), to_rfc3339_seconds(record.last_seen));
   return text;
 }
 

@@ -261,16 +261,12 @@ Result<SourceReport> collect_badram(ByteStream& stream, const SourceSettings& se
   Collector collector(sink);
   BadramImport import{.settings = settings, .collector = collector};
   LineReader reader(stream);
-  for (;;) {
-    const auto line = reader.next();
-    if (!line) return line.error();
-    if (!*line) return collector.take_report();
-    const std::string place = reader.place();
-    if (const auto text = check_is_text((*line)->text, place, kExpected); !text) {
-      return text.error();
-    }
-    if (const auto done = collect_line((*line)->text, place, import); !done) return done.error();
-  }
+  const auto read =
+      for_each_text_line(reader, kExpected, [&](std::string_view line, const std::string& place) {
+        return collect_line(line, place, import);
+      });
+  if (!read) return read.error();
+  return collector.take_report();
 }
 
 }  // namespace poisonctl

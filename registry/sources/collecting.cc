@@ -66,14 +66,46 @@ Result<void> check_is_text(std::string_view line, std::string_view place,
                               utf16 ? " (the input is UTF-16: save it as UTF-8)" : "", expected));
 }
 
-Result<bool> check_log_line(std::string_view line, std::string_view place, std::uint64_t number,
+Result<void> for_each_text_line(LineReader& reader, std::string_view expected,
+                                const LineSink& take) {
+  for (;;) {
+    const auto line = reader.next();
+    if (!line) return line.error();
+    if (!*line) return {};
+    const std::string place = reader.place();
+    if (auto text = check_is_text((*line)->text, place, expected); !text) return text;
+    if (auto taken = take((*line)->text, place); !taken) return taken;
+  }
+}
+
+namespace {
+
+// Whether a line of a log can be used: one with NULs cannot, as a crash leaves them where the log
+// was not written yet. kBadData when the log is UTF-16, whose every line has them.
+Result<bool> check_log_line(const LineReader::Line& line, std::string_view place,
                             Collector& collector) {
-  if (number == 1 && (line.substr(0, 2) == "\xff\xfe" || line.substr(0, 2) == "\xfe\xff")) {
+  const std::string_view mark = line.text.substr(0, 2);
+  if (line.number == 1 && (mark == "\xff\xfe" || mark == "\xfe\xff")) {
     return bad_data(place, "the input is UTF-16: save it as UTF-8");
   }
-  if (line.find('\0') == std::string_view::npos) return true;
+  if (line.text.find('\0') == std::string_view::npos) return true;
   collector.warn_once(place, "a line with NUL bytes, as a crash leaves them: ignored");
   return false;
+}
+
+}  // namespace
+
+Result<void> for_each_log_line(LineReader& reader, Collector& collector, const LineSink& take) {
+  for (;;) {
+    const auto line = reader.next();
+    if (!line) return line.error();
+    if (!*line) return {};
+    const std::string place = reader.place();
+    const auto usable = check_log_line(**line, place, collector);
+    if (!usable) return usable.error();
+    if (!*usable) continue;
+    if (auto taken = take((*line)->text, place); !taken) return taken;
+  }
 }
 
 }  // namespace poisonctl

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,16 +40,20 @@ class Collector {
 // An event of which only this is known yet.
 Event event_of(EventKind kind, std::optional<ByteRange> range, std::string_view evidence);
 
+// What a source does with a line; `place` ("FILE:LINE: ") begins its messages.
+using LineSink = std::function<Result<void>(std::string_view line, const std::string& place)>;
+// Calls `take` for each line of a text format, which is made for this program alone: bytes that no
+// text has are kBadData that says what was `expected`. Other errors: those of `take` and the input.
+Result<void> for_each_text_line(LineReader& reader, std::string_view expected,
+                                const LineSink& take);
+// The same for a log, of which only some lines are ours: what cannot be read is left out with a
+// warning.
+Result<void> for_each_log_line(LineReader& reader, Collector& collector, const LineSink& take);
+
 // kBadData when a line of a text format has bytes that no text has: NUL and the other control
 // characters but the tab. `place` begins the message, `expected` says what the input should be.
 Result<void> check_is_text(std::string_view line, std::string_view place,
                            std::string_view expected);
-
-// Whether a line of a log can be used: one with NULs cannot, as a crash leaves them where the log
-// was not written yet; the first gives a warning. kBadData when the log is UTF-16, whose every line
-// has them.
-Result<bool> check_log_line(std::string_view line, std::string_view place, std::uint64_t number,
-                            Collector& collector);
 
 // How often something was seen, in decimal. Nothing when it does not fit 63 bits, which is what a
 // count in the registry has.

@@ -75,28 +75,22 @@ Result<SourceReport> collect_fmpm(ByteStream& stream, const SourceSettings& /*se
   Collector collector(sink);
   LineReader reader(stream);
   bool in_table = false;
-  for (;;) {
-    const auto line = reader.next();
-    if (!line) return line.error();
-    if (!*line) break;
-    const std::string place = reader.place();
-    if (const auto text = check_is_text((*line)->text, place, kExpected); !text) {
-      return text.error();
-    }
-    const auto words = split_words((*line)->text);
-    if (words.empty()) continue;
+  const auto take_line = [&](std::string_view line, const std::string& place) -> Result<void> {
+    const auto words = split_words(line);
+    if (words.empty()) return {};
     if (!in_table) {
       if (!is_header(words)) return bad_data(place, fmt::format("expected {}", kExpected));
       in_table = true;
-      continue;
+      return {};
     }
     if (words.size() != kColumns.size()) {
       return bad_data(place, fmt::format("{} columns: expected {}; the table was cut or changed",
                                          words.size(), kExpected));
     }
-    if (const auto done = collect_row(words, (*line)->text, place, collector); !done) {
-      return done.error();
-    }
+    return collect_row(words, line, place, collector);
+  };
+  if (const auto read = for_each_text_line(reader, kExpected, take_line); !read) {
+    return read.error();
   }
   if (!in_table) {
     return bad_data(reader.place(), fmt::format("nothing here: expected {}", kExpected));

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <limits>
 #include <optional>
@@ -237,27 +236,15 @@ Result<void> KernelLogReader::take_user_access(std::string_view text) {
 
 // The coordinates that EDAC and CPER print: "channel:0 slot:1", "rank: 2 bank: 3".
 void take_coordinates(std::string_view text, DramCoordinates& dram) {
-  using Field = std::optional<std::uint32_t> DramCoordinates::*;
-  constexpr std::array<std::pair<std::string_view, Field>, 9> kNames = {{
-      {"channel", &DramCoordinates::channel},
-      {"slot", &DramCoordinates::slot},
-      {"rank", &DramCoordinates::rank},
-      {"device", &DramCoordinates::device},
-      {"bank_group", &DramCoordinates::bank_group},
-      {"bank", &DramCoordinates::bank},
-      {"row", &DramCoordinates::row},
-      {"column", &DramCoordinates::column},
-      {"col", &DramCoordinates::column},
-  }};
   const auto words = split_words(text);
   for (std::size_t i = 0; i < words.size(); ++i) {
     const auto colon = words[i].find(':');
     if (colon == std::string_view::npos) continue;
     const bool apart = colon + 1 == words[i].size() && i + 1 < words.size();
     const auto value = small_number(apart ? words[i + 1] : words[i].substr(colon + 1));
-    for (const auto& [name, field] : kNames) {
-      if (words[i].substr(0, colon) == name && value) dram.*field = value;
-    }
+    const std::string_view name = words[i].substr(0, colon);
+    auto* const field = coordinate(dram, name == "col" ? "column" : name);
+    if (field != nullptr && value) *field = value;
   }
 }
 
@@ -500,17 +487,11 @@ Result<SourceReport> collect_kernel_log(ByteStream& stream, const SourceSettings
   Collector collector(sink);
   KernelLogReader log(settings, collector);
   LineReader reader(stream);
-  for (;;) {
-    const auto line = reader.next();
-    if (!line) return line.error();
-    if (!*line) break;
-    const std::string_view text = (*line)->text;
-    const auto usable = check_log_line(text, reader.place(), (*line)->number, collector);
-    if (!usable) return usable.error();
-    if (!*usable) continue;
-    if (const auto done = log.take_line(text, reader.place()); !done) return done.error();
-  }
-  if (const auto done = log.flush(); !done) return done.error();
+  auto read = for_each_log_line(
+      reader, collector,
+      [&](std::string_view line, const std::string& place) { return log.take_line(line, place); });
+  if (read) read = log.flush();
+  if (!read) return read.error();
   return collector.take_report();
 }
 

@@ -321,17 +321,12 @@ Result<SourceReport> collect_mcelog(ByteStream& stream, const SourceSettings& se
   Collector collector(sink);
   McelogReader mcelog(settings, collector);
   LineReader reader(stream);
-  for (;;) {
-    const auto line = reader.next();
-    if (!line) return line.error();
-    if (!*line) break;
-    const std::string_view text = (*line)->text;
-    const auto usable = check_log_line(text, reader.place(), (*line)->number, collector);
-    if (!usable) return usable.error();
-    if (!*usable) continue;
-    if (const auto done = mcelog.take_line(text, reader.place()); !done) return done.error();
-  }
-  if (const auto done = mcelog.flush(); !done) return done.error();
+  auto read =
+      for_each_log_line(reader, collector, [&](std::string_view line, const std::string& place) {
+        return mcelog.take_line(line, place);
+      });
+  if (read) read = mcelog.flush();
+  if (!read) return read.error();
   return collector.take_report();
 }
 

@@ -57,23 +57,22 @@ Result<ByteRange> parse_frames(std::string_view text, std::string_view place, Pa
 
 Result<SourceReport> collect_pfn_list(ByteStream& stream, const SourceSettings& settings,
                                       const EventSink& sink) {
-  LineReader lines(stream);
+  LineReader reader(stream);
   Collector collector(sink);
-  for (;;) {
-    const auto next = lines.next();
-    if (!next) return next.error();
-    if (!*next) return collector.take_report();
-    const std::string_view line = (*next)->text;
-    if (auto text = check_is_text(line, lines.place(), kExpected); !text) return text.error();
+  const auto take_line = [&](std::string_view line, const std::string& place) -> Result<void> {
     const std::string_view frames = trim(line.substr(0, line.find('#')));
-    if (frames.empty()) continue;
-    const auto range = parse_frames(frames, lines.place(), settings.page_shift);
+    if (frames.empty()) return {};
+    const auto range = parse_frames(frames, place, settings.page_shift);
     if (!range) return range.error();
     constexpr std::size_t kShown = 1000;
     Event event = event_of(EventKind::kUncorrected, *range, printable(trim(line), kShown));
     event.granularity = settings.page_shift.page_size();
-    if (auto given = collector.hand_over(std::move(event)); !given) return given.error();
+    return collector.hand_over(std::move(event));
+  };
+  if (const auto read = for_each_text_line(reader, kExpected, take_line); !read) {
+    return read.error();
   }
+  return collector.take_report();
 }
 
 }  // namespace poisonctl

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "registry/sources/collecting.h"
+#include "registry/sources/mca.h"
 #include "registry/sqlite.h"
 #include "registry/sqlite_snapshot.h"
 #include "registry/text.h"
@@ -32,9 +33,6 @@ constexpr uint64_t kNoAddress = std::numeric_limits<uint64_t>::max();
 constexpr uint64_t kMostAddressBits = 30;
 
 constexpr bool bit(uint64_t value, unsigned number) { return ((value >> number) & 1U) != 0; }
-constexpr uint64_t bits(uint64_t value, unsigned first, unsigned count) {
-  return (value >> first) & ((uint64_t{1} << count) - 1);
-}
 
 // The row that a statement stands on. Names are those of the table's columns.
 class Row {
@@ -206,84 +204,28 @@ Result<void> import_mc(const Row& row, Import& import) {
   return import.collector.hand_over(std::move(event));
 }
 
-// Whether the error is one of memory, and MCi_ADDR and MCi_MISC give a physical address: log2 of
-// its granularity. Intel SDM volume 3B, "Machine-Check Architecture": MCACOD is a memory controller
-// error (000F 0000 1MMM CCCC), a cache hierarchy error (000F 0001 RRRR TTLL) or a generic one of
-// that kind (000F 0000 0000 11LL); MCi_MISC bits 8:6 are 2 for a physical address and bits 5:0 its
-// lowest valid bit. Zhaoxin is the same.
-std::optional<uint64_t> intel_address_bits(uint64_t status, uint64_t misc) {
-  constexpr unsigned kMiscValid = 59;
-  constexpr uint64_t kPhysicalMode = 2;
-  const uint64_t code = bits(status, 0, 16);
-  const bool memory =
-      (code & 0xef80U) == 0x0080U || (code & 0xef00U) == 0x0100U || (code & 0xeffcU) == 0x000cU;
-  if (!memory || !bit(status, kMiscValid) || bits(misc, 6, 3) != kPhysicalMode) return std::nullopt;
-  const uint64_t lowest = bits(misc, 0, 6);
-  return lowest <= kMostAddressBits ? std::optional(lowest) : std::nullopt;
-}
-
-// AMD APM volume 2, "Machine Check Architecture": MCA_ADDR is in general no system physical address
-// (a memory controller of family 17h on gives one of its own). It is one when poison was consumed
-// (MCA_STATUS bit 43), and for DRAM errors of the northbridge (bank 4, extended error code 8)
-// before family 17h. The kernel uses the same (arch/x86/kernel/cpu/mce/amd.c,
-// amd_mce_usable_address).
-bool amd_address_is_physical(const Row& row, uint64_t status) {
-  constexpr uint64_t kScalableFamily = 0x17;
-  constexpr uint64_t kNorthbridge = 4;
-  constexpr uint64_t kDramEcc = 8;
-  constexpr unsigned kPoison = 43;
-  const auto cpuid = row.number("cpuid");
-  const auto bank = row.number("bank");
-  if (!cpuid || !bank) return false;
-  const uint64_t family = bits(*cpuid, 8, 4) + bits(*cpuid, 20, 8);
-  if (family < kScalableFamily && *bank == kNorthbridge) return bits(status, 16, 5) == kDramEcc;
-  return bit(status, kPoison);
-}
-
-// The kernel's numbers for makers of x86 processors, which rasdaemon stores as traced.
-constexpr std::array<uint64_t, 2> kAmdAlike = {2, 9};     // AMD, Hygon
-constexpr std::array<uint64_t, 2> kIntelAlike = {0, 10};  // Intel, Zhaoxin
-
-bool is_one_of(const std::array<uint64_t, 2>& list, std::optional<uint64_t> value) {
-  return value && std::find(list.begin(), list.end(), *value) != list.end();
-}
-
-void set_mce_place(Event& event, const Row& row, uint64_t status) {
-  constexpr unsigned kValid = 63;
-  constexpr unsigned kAddressValid = 58;
-  const auto vendor = row.number("cpuvendor");
-  const auto address = row.number("addr");
-  if (!bit(status, kValid) || !bit(status, kAddressValid) || !address) return;
-  if (is_one_of(kIntelAlike, vendor)) {
-    const auto lowest = intel_address_bits(status, row.number("misc").value_or(0));
-    if (lowest) set_place(event, *address, *lowest);
-  } else if (is_one_of(kAmdAlike, vendor) && amd_address_is_physical(row, status)) {
-    set_place(event, *address, 0);
-  }
-}
-
 // mce_record: the registers of one machine check bank.
 Result<void> import_mce(const Row& row, Import& import) {
-  constexpr unsigned kUncorrected = 61;
-  constexpr unsigned kDeferredAmd = 44;
   const auto status = row.number("status");
-  const bool amd = is_one_of(kAmdAlike, row.number("cpuvendor"));
   Event event = event_from(row, EventKind::kCorrected);
   if (!status) return import.collector.hand_over(std::move(event));
-  if (bit(*status, kUncorrected)) {
-    event.kind = EventKind::kUncorrected;
-  } else if (amd && bit(*status, kDeferredAmd)) {
-    event.kind = EventKind::kDeferred;
-  } else if (!amd && bit(row.number("mcgcap").value_or(0), 10)) {
-    // IA32_MCG_CAP bit 10 (MCG_CMCI_P): bits 52:38 of the status count corrected errors.
-    event.count = std::max<uint64_t>(1, bits(*status, 38, 15));
-  }
+  const auto address = row.number("addr");
+  const MachineCheckBank bank{.status = *status,
+                              .misc = row.number("misc").value_or(0),
+                              .address = address.value_or(0),
+                              .mcgcap = row.number("mcgcap").value_or(0),
+                              .vendor = row.number("cpuvendor"),
+                              .cpuid = row.number("cpuid"),
+                              .bank = row.number("bank")};
+  event.kind = kind_of(bank);
+  event.count = count_of(bank);
   event.label = printable(row.text("mc_location"), Event::kLabelLimit / 2);
   const auto socket = row.number("socketid");
   if (socket && *socket <= std::numeric_limits<std::int32_t>::max()) {
     event.dram.socket = static_cast<std::uint32_t>(*socket);
   }
-  set_mce_place(event, row, *status);
+  const auto place = place_of(bank);
+  if (place && address) set_place(event, place->address, place->address_bits);
   return import.collector.hand_over(std::move(event));
 }
 

@@ -45,3 +45,18 @@ END
   ends 0 p --json list
   same "$(json "{r['retirement'] for r in it['records']}")" "{'unknown'}"
 }
+
+@test "a listing that is left open keeps nobody from recording" {
+  seq 16384 18383 | xargs printf '0x%x\n' > "$BATS_TEST_TMPDIR/frames"
+  p -q collect pfn "$BATS_TEST_TMPDIR/frames"
+  mkfifo "$BATS_TEST_TMPDIR/pager"
+  p --json list > "$BATS_TEST_TMPDIR/pager" 3>&- &
+  local listing=$!
+  exec 7< "$BATS_TEST_TMPDIR/pager"
+  read -r -n 1 -u 7 # it has begun, and its pipe is soon full
+  ends 0 p record 0x3400000
+  cat <&7 > "$BATS_TEST_TMPDIR/rest"
+  exec 7<&-
+  wait "$listing"
+  same "$(grep -c '"address"' "$BATS_TEST_TMPDIR/rest")" 2000
+}

@@ -3,7 +3,7 @@
 
 load helpers
 
-VERBS="record collect list show status check plan backends emit verify capture"
+VERBS="record collect watch list show status check plan backends emit verify capture"
 
 @test "help lists every verb and every option" {
   ends 0 "$POISONCTL" --help

@@ -130,7 +130,7 @@ def main() -> int:
         results = Path(folder)
         try:
             tell(QuietBench(kernel=kernels.find_kernel(cache, arguments.kernel),
-                            kexec_tools=kernels.find_kexec_tools(cache),
+                            kexec_tools=kernels.find_program(cache, "kexec-tools"),
                             poisonctl=arguments.poisonctl.absolute(),
                             alloc_sweep=build_alloc_sweep(results), cache=cache, results=results))
         except kernels.MissingPrerequisite as error:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Puts the kernels for the QEMU tests, and kexec, into a cache folder. No root needed.
+"""Puts the kernels and programs for the QEMU tests into a cache folder. No root needed.
 
     fetch-kernels.py [--cache DIR] [--refresh] [NAME...]
 
@@ -17,13 +17,15 @@ import kernels
 
 
 def main() -> int:
-    everything = [*kernels.KERNELS, "kexec-tools"]
+    everything = [*kernels.KERNELS, *kernels.PROGRAMS]
+    usual = [name for name in everything
+             if name in kernels.KERNELS or kernels.PROGRAMS[name].by_default]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
                         help="default: %(default)s")
     parser.add_argument("--refresh", action="store_true", help="look for newer versions")
-    parser.add_argument("names", nargs="*", default=everything, metavar="NAME",
-                        help=f"one of: {', '.join(everything)} (default: all)")
+    parser.add_argument("names", nargs="*", default=usual, metavar="NAME",
+                        help=f"one of: {', '.join(everything)} (default: {', '.join(usual)})")
     arguments = parser.parse_args()
     for name in arguments.names:
         try:

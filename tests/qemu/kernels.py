@@ -1,10 +1,10 @@
-"""The kernels (and the kexec program) the guests boot: where they come from, where they are kept.
+"""What the guests boot and run from packages: kernels, and a few programs that are not installed.
 
 Everything is a Debian package, fetched with apt into a cache folder outside the checkout:
 
     CACHE/NAME/VERSION/entry.json     what is in the entry; written last
     CACHE/NAME/VERSION/vmlinuz, config, modules/*.ko      (a kernel)
-    CACHE/NAME/VERSION/kexec, lib/*.so*                   (kexec-tools)
+    CACHE/NAME/VERSION/PROGRAM, lib/*.so*, share/*        (a program)
     CACHE/NAME/current -> VERSION     the version the tests use
 
 An entry is put together in a staging folder and renamed into place, so a folder that has a version
@@ -74,16 +74,38 @@ KERNELS = {
     "debian12": KernelSpec(
         PackageSource(BOOKWORM, "linux-image-amd64", KERNEL_PARTS),
         # crc32c_generic: ext4 asks the crypto API for it by alias, so no dependency names it.
-        modules=("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "hwpoison-inject"),
+        modules=("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "hwpoison-inject",
+                 "mce-inject"),
     ),
     "newest": KernelSpec(
         PackageSource(("sid",), "linux-image-cloud-amd64", KERNEL_PARTS),
-        modules=("virtio_pci", "virtio_blk", "ext4", "hwpoison-inject"),
+        modules=("virtio_pci", "virtio_blk", "ext4", "hwpoison-inject", "mce-inject", "cxl_acpi",
+                 "cxl_pci", "cxl_mem"),
     ),
 }
 
-# Debian links kexec with Xen's control library, which nothing else on a test machine has.
-KEXEC_TOOLS = PackageSource(BOOKWORM, "kexec-tools", r"^libxen")
+
+@dataclass(frozen=True)
+class ProgramSpec:
+    """A program out of a package that is not installed here."""
+
+    source: PackageSource
+    program: str
+    data: tuple[str, ...] = ()  # folders of /usr/share that it needs
+    by_default: bool = True  # fetched when nobody names it
+
+
+PROGRAMS = {
+    # Debian links kexec with Xen's control library, which nothing else on a test machine has.
+    "kexec-tools": ProgramSpec(PackageSource(BOOKWORM, "kexec-tools", r"^libxen"), "kexec"),
+    # QEMU 7.2 has no CXL events. This one needs no library that Debian 12's own does not need.
+    "qemu-cxl": ProgramSpec(
+        PackageSource(("bookworm-backports",), "qemu-system-x86", r"^(qemu-system-data|seabios)$"),
+        "qemu-system-x86_64", ("qemu", "seabios")),
+    # What 'watch' is measured beside. Debian 12's own 0.6.8 is built without memory_failure_event.
+    "rasdaemon": ProgramSpec(
+        PackageSource(("bookworm-backports",), "rasdaemon", r"^$"), "rasdaemon", by_default=False),
+}
 
 # Without these no scenario can work; looked at when a kernel is fetched, so that the message names
 # the kernel and not the symptom.
@@ -105,10 +127,11 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class KexecTools:
+class Program:
     version: str
     program: Path
     library_path: Path
+    data: tuple[Path, ...]
 
 
 def default_cache() -> Path:
@@ -130,9 +153,11 @@ def find_kernel(cache: Path, name: str) -> Kernel:
     )
 
 
-def find_kexec_tools(cache: Path) -> KexecTools:
-    folder, entry = _current_entry(cache, "kexec-tools")
-    return KexecTools(entry["version"], folder / "kexec", folder / "lib")
+def find_program(cache: Path, name: str) -> Program:
+    folder, entry = _current_entry(cache, name)
+    spec = PROGRAMS[name]
+    return Program(entry["version"], folder / spec.program, folder / "lib",
+                   tuple(folder / "share" / part for part in spec.data))
 
 
 def fetch(cache: Path, name: str, refresh: bool = False) -> str:
@@ -140,8 +165,8 @@ def fetch(cache: Path, name: str, refresh: bool = False) -> str:
     if not refresh:
         with contextlib.suppress(MissingPrerequisite):
             return _describe(cache, name)
-    if name not in KERNELS and name != "kexec-tools":
-        known = ", ".join([*KERNELS, "kexec-tools"])
+    if name not in KERNELS and name not in PROGRAMS:
+        known = ", ".join([*KERNELS, *PROGRAMS])
         raise MissingPrerequisite(f"nothing is known about '{name}'; known are: {known}")
     cache.mkdir(parents=True, exist_ok=True)
     with _only_one_fetcher(cache):
@@ -163,7 +188,7 @@ def _wanted(name: str) -> dict:
     if name in KERNELS:
         spec = KERNELS[name]
         return {"package": spec.source.package, "modules": list(spec.modules)}
-    return {"package": KEXEC_TOOLS.package}
+    return {"package": PROGRAMS[name].source.package}
 
 
 def _current_entry(cache: Path, name: str) -> tuple[Path, dict]:
@@ -215,7 +240,7 @@ def _publish(cache: Path, name: str, version: str, built: Path, staging: Path) -
 
 
 def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
-    source = KERNELS[name].source if name in KERNELS else KEXEC_TOOLS
+    source = (KERNELS if name in KERNELS else PROGRAMS)[name].source
     apt = _PrivateApt(cache / ".apt" / name, source.suites)
     apt.update()
     packages = apt.with_dependencies(source)
@@ -234,7 +259,7 @@ def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
     if name in KERNELS:
         entry |= _collect_kernel(KERNELS[name], tree, built, packages)
     else:
-        _collect_kexec(tree, built, packages)
+        _collect_program(PROGRAMS[name], tree, built, packages)
     (built / "entry.json").write_text(json.dumps(entry, indent=2) + "\n")
     _publish(cache, name, version.replace(":", "%3a"), built, staging)
 
@@ -266,9 +291,14 @@ def _collect_kernel(spec: KernelSpec, tree: Path, built: Path, packages: list[st
     return {"release": release, "arch": spec.arch, "modules": names}
 
 
-def _collect_kexec(tree: Path, built: Path, packages: list[str]) -> None:
-    found = [p for p in (tree / "sbin/kexec", tree / "usr/sbin/kexec") if p.is_file()]
-    shutil.copy(_only(found, "sbin/kexec", packages), built / "kexec")
+def _collect_program(spec: ProgramSpec, tree: Path, built: Path, packages: list[str]) -> None:
+    found = [path for folder in ("sbin", "usr/sbin", "usr/bin")
+             if (path := tree / folder / spec.program).is_file()]
+    shutil.copy(_only(found, spec.program, packages), built / spec.program)
+    for part in spec.data:
+        # Links to what other packages hold are dropped: nothing that we start asks for it.
+        shutil.copytree(tree / "usr/share" / part, built / "share" / part,
+                        ignore_dangling_symlinks=True)
     (built / "lib").mkdir()
     for library in tree.rglob("lib*.so*"):
         if library.is_symlink():  # the name programs ask for; copied with the contents behind it

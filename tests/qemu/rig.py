@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kernels import Kernel, MissingPrerequisite
+from kernels import Kernel, MissingPrerequisite, Program
 
 BOOT_SECONDS = 300  # 5 to 15 on an idle machine
 COMMAND_SECONDS = 120
@@ -219,6 +219,8 @@ class Machine:
     memory_mib: int = 512
     cpus: int = 1
     cpu: str = ""  # empty: the architecture's default
+    kind: str = ""  # QEMU's -machine; empty: the architecture's default
+    qemu: Program | None = None  # none: the one that is installed
     extra: tuple[str, ...] = ()  # further QEMU arguments
 
 
@@ -373,13 +375,17 @@ class Guest:
 
     def _start(self, kernel: Kernel, initramfs: Path, disk: Path, machine: Machine) -> None:
         kind = self._architecture
-        qemu = need_program(kind.qemu, kind.qemu_package)
+        if machine.qemu:
+            qemu = [str(machine.qemu.program)]
+            qemu += [word for folder in machine.qemu.data for word in ("-L", str(folder))]
+        else:
+            qemu = [need_program(kind.qemu, kind.qemu_package)]
         self._control, control_end = _LineSocket.pair()
         self._qmp, qmp_end = _LineSocket.pair()
         # pdeathsig: QEMU does not outlive us, even if ctest kills us at its time limit.
         arguments = [
-            need_program("setpriv", "util-linux"), "--pdeathsig", "KILL", qemu,
-            "-accel", "tcg", "-machine", kind.machine, "-cpu", machine.cpu or kind.cpu,
+            need_program("setpriv", "util-linux"), "--pdeathsig", "KILL", *qemu,
+            "-accel", "tcg", "-machine", machine.kind or kind.machine, "-cpu", machine.cpu or kind.cpu,
             "-smp", str(machine.cpus), "-m", str(machine.memory_mib),
             "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs),

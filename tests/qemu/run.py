@@ -2,7 +2,8 @@
 """Runs one scenario on a real kernel under QEMU.
 
     run.py SCENARIO --kernel NAME --poisonctl FILE
-           [--alloc-sweep FILE] [--cache DIR] [--results DIR]
+           [--alloc-sweep FILE] [--poison-memory FILE] [--datagrams FILE]
+           [--cache DIR] [--results DIR]
 
 Exit status: 0 the scenario holds; 1 it does not, or the guest failed; 2 a prerequisite is missing
 (which is a failure too: nothing was tested).
@@ -40,6 +41,10 @@ def parse_arguments() -> argparse.Namespace:
                         help="the program under test; runs in the guest with its libraries")
     parser.add_argument("--alloc-sweep", type=Path, metavar="FILE",
                         help="static build of alloc_sweep.c (default: built with cc)")
+    parser.add_argument("--poison-memory", type=Path, metavar="FILE",
+                        help="static build of poison_memory.c (default: built with cc)")
+    parser.add_argument("--datagrams", type=Path, metavar="FILE",
+                        help="static build of datagrams.c (default: built with cc)")
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
                         help="what fetch-kernels.py filled (default: %(default)s)")
     parser.add_argument("--results", type=Path, metavar="DIR",
@@ -48,13 +53,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_alloc_sweep(results: Path) -> Path:
-    program = results / "alloc_sweep"
+def build_helper(name: str, results: Path) -> Path:
+    program = results / name
     compiler = rig.need_program("cc", "gcc")
     built = subprocess.run([compiler, "-std=c11", "-O2", "-static", "-o", str(program),
-                            str(FOLDER / "alloc_sweep.c")], check=False)
+                            str(FOLDER / f"{name}.c")], check=False)
     if built.returncode != 0:
-        raise kernels.MissingPrerequisite(f"{compiler} could not build alloc_sweep.c")
+        raise kernels.MissingPrerequisite(f"{compiler} could not build {name}.c")
     return program
 
 
@@ -65,9 +70,11 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
     cache = arguments.cache.absolute()
     return steps.Bench(
         kernel=kernels.find_kernel(cache, arguments.kernel),
-        kexec_tools=kernels.find_kexec_tools(cache),
+        kexec_tools=kernels.find_program(cache, "kexec-tools"),
         poisonctl=arguments.poisonctl.absolute(),
-        alloc_sweep=arguments.alloc_sweep or build_alloc_sweep(results),
+        alloc_sweep=arguments.alloc_sweep or build_helper("alloc_sweep", results),
+        helpers=(arguments.poison_memory or build_helper("poison_memory", results),
+                 arguments.datagrams or build_helper("datagrams", results)),
         cache=cache,
         results=results,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
 import rig
-from kernels import Kernel, KexecTools, find_kernel
+from kernels import Kernel, Program, find_kernel, find_program
 
 # Enough for the kernel to turn on transparent huge pages (it does so above 512 MiB), so that the
 # sweep takes huge and small pages.
@@ -104,12 +104,14 @@ class Bench:
     """What run.py gives a scenario: the programs, the kernel, and where results go."""
 
     kernel: Kernel
-    kexec_tools: KexecTools
+    kexec_tools: Program
     poisonctl: Path
     alloc_sweep: Path
     cache: Path
     results: Path
     machine: rig.Machine = MACHINE
+    helpers: tuple[Path, ...] = ()  # further programs of ours in the guests
+    more_programs: tuple[Program, ...] = ()  # and of packages
     _started: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
@@ -118,11 +120,18 @@ class Bench:
     def other_kernel(self, name: str) -> Kernel:
         return find_kernel(self.cache, name)
 
+    def fetched_program(self, name: str) -> Program:
+        return find_program(self.cache, name)
+
     def initramfs(self, kernel: Kernel) -> Path:
         made = rig.Initramfs(kernel)
         made.add_program(self.kexec_tools.program, "/bin/kexec", self.kexec_tools.library_path)
         made.add_program(self.poisonctl, "/bin/poisonctl")
         made.add_program(self.alloc_sweep, "/bin/alloc_sweep")
+        for helper in self.helpers:
+            made.add_program(helper, f"/bin/{helper.name}")
+        for program in self.more_programs:
+            made.add_program(program.program, f"/bin/{program.program.name}", program.library_path)
         return made.write(self.results / f"initramfs-{kernel.name}")
 
     def disk(self, kernel: Kernel, initramfs: Path) -> Path:
@@ -225,12 +234,13 @@ def inject_machine_check(guest: rig.Guest, frame: int) -> None:
     """A machine check as hardware raises it for an uncorrected error found by the patrol scrubber
     (Intel SDM volume 3, chapter 16: status valid, uncorrected, signalled, action optional, address
     and misc valid; error code 0xc0; misc says physical address, 4 KiB granularity)."""
+    before = hardware_corrupted_kib(guest)
     said = guest.monitor(f"mce 0 9 0xbd000000000000c0 0x5 {frame:#x} 0x8c")
     expect(not said.strip(), f"QEMU refused the machine check: {said.strip()}")
     deadline = time.monotonic() + rig.COMMAND_SECONDS
-    while hardware_corrupted_kib(guest) == 0:
+    while hardware_corrupted_kib(guest) == before:
         expect(time.monotonic() < deadline, "the kernel did not take the injected machine check: "
-               f"HardwareCorrupted still is 0 kB after {rig.COMMAND_SECONDS} s")
+               f"HardwareCorrupted still is {before} kB after {rig.COMMAND_SECONDS} s")
         time.sleep(0.1)
     expect_poisoned(guest, [frame])
 
@@ -353,6 +363,87 @@ class Poisonctl:
         answer = self.json("verify", schema="poisonctl/verify-v1", statuses=(0, 1))
         return [((r["address"], r["address"] + r["size"]), r["retirement"])
                 for r in answer["ranges"]]
+
+
+class Watch:
+    """'poisonctl watch' in the background of a guest; with `service`, as systemd starts it."""
+
+    OUTPUT = "/run/watch.out"
+    # Each with what came there, in a file of the same name and ".out".
+    NOTIFY_SOCKET = "/run/notify"
+    JOURNAL_SOCKET = "/run/systemd/journal/socket"
+    INSTANCE = "/sys/kernel/tracing/instances/poisonctl"
+
+    def __init__(self, guest: rig.Guest, registry: str = REGISTRY, seconds: float = 60,
+                 ready: str = "following ", service: bool = False):
+        self._guest = guest
+        environment = ""
+        if service:
+            for path in (self.NOTIFY_SOCKET, self.JOURNAL_SOCKET):
+                guest.check(f"mkdir -p {Path(path).parent} && datagrams {path} >{path}.out 2>&1 & "
+                            f"while [ ! -S {path} ]; do usleep 10000; done")
+            environment = (f"NOTIFY_SOCKET={self.NOTIFY_SOCKET} "
+                           f"JOURNAL_STREAM=$(stat -L -c %d:%i {self.OUTPUT})")
+        # In a shell of its own, so that its exit status can be had later.
+        guest.check(f"rm -f {self.OUTPUT} {self.OUTPUT}.status; :>{self.OUTPUT}; "
+                    f"({environment} poisonctl --registry {registry} --verbose watch "
+                    f">{self.OUTPUT} 2>&1 & echo $! >/run/watch.pid; wait $!; "
+                    f"echo $? >{self.OUTPUT}.status) >/dev/null 2>&1 &")
+        self.wait_for(ready, seconds)
+
+    def output(self) -> str:
+        """The end of what it said: storms are long."""
+        return self._guest.check(f"tail -c 4000 {self.OUTPUT}")
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in (seen := self.output()):
+            expect(time.monotonic() < deadline, f"'poisonctl watch' did not say {text!r}: {seen}")
+            time.sleep(0.1)
+
+    def wait_for_events(self, tool: Poisonctl, frame: int, count: int, source: str = "trace",
+                        seconds: float = 60) -> list[dict]:
+        """The events from a source about a frame, as soon as there are so many."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = tool.json("show", f"{frame:#x}", schema="poisonctl/events-v1")
+            events = [e for e in answer["events"]
+                      if e["source"] == source and e["kind"] != "outcome"]
+            if len(events) >= count:
+                return events
+            expect(time.monotonic() < deadline,
+                   f"expected {count} events of {source} about {frame:#x}, got {events}; watch said "
+                   f"{self.output()}")
+            time.sleep(0.1)
+
+    def datagrams(self, socket: str, text: str, seconds: float = 60) -> list[str]:
+        """What has come to a socket, as soon as one has `text` in it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            seen = self._guest.check(f"cat {socket}.out").split("\n--\n")
+            if any(text in datagram for datagram in seen):
+                return seen
+            expect(time.monotonic() < deadline, f"expected {text!r} at {socket}, got {seen}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        self._guest.check("kill -9 $(cat /run/watch.pid)")
+        self._wait()
+
+    def stop(self) -> None:
+        """As systemd does; the instance must be gone then."""
+        self._guest.check("kill $(cat /run/watch.pid)")
+        status = self._wait()
+        expect(status == "0", f"'poisonctl watch' ended with status {status}: {self.output()}")
+        left = self._guest.run(f"test -e {self.INSTANCE}")
+        expect(left.status != 0, "the trace instance was left behind")
+
+    def _wait(self, seconds: float = 60) -> str:
+        deadline = time.monotonic() + seconds
+        while not (status := self._guest.run(f"cat {self.OUTPUT}.status").text.strip()):
+            expect(time.monotonic() < deadline, f"'poisonctl watch' did not end: {self.output()}")
+            time.sleep(0.1)
+        return status
 
 
 # ---- checks that several scenarios share ----

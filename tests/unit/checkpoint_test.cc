@@ -46,14 +46,20 @@ class CheckpointTest : public ::testing::Test {
     }
     return *result;
   }
-  // As after a commit of `head` to a log that has what the checkpoint pins.
+  // As around a commit of `head` to a log in which `hash_of` looks.
+  [[nodiscard]] Result<void> update(const ChainHead& head, const HashLookup& hash_of,
+                                    Time time) const {
+    const auto update = CheckpointUpdate::begin(path(), hash_of);
+    return update ? update->finish(head, time) : Result<void>(update.error());
+  }
+  // The same in a log that has what the checkpoint pins.
   [[nodiscard]] Result<void> update(const ChainHead& head, Time time) const {
     const auto present = read_checkpoint(path());
     const auto pinned = [&](std::int64_t id) -> Result<std::optional<Digest>> {
       if (!present || !*present || (*present)->head.id != id) return std::optional<Digest>();
       return std::optional((*present)->head.hash);
     };
-    return update_checkpoint(path(), head, pinned, time);
+    return update(head, pinned, time);
   }
   // All findings in one text.
   [[nodiscard]] std::string findings() const {
@@ -234,7 +240,7 @@ TEST_F(CheckpointTest, OneThatDoesNotFitTheLogStaysAsItIs) {
   };
   for (const Case& c : cases) {
     for (const std::int64_t id : {3, 6, 1000}) {
-      const auto updated = update_checkpoint(path(), head_of(id, 1), c.hash_of, at_second(9));
+      const auto updated = update(head_of(id, 1), c.hash_of, at_second(9));
       ASSERT_FALSE(updated.ok()) << c.what;
       EXPECT_EQ(updated.error().code, c.code) << c.what;
       EXPECT_EQ(head(), before);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/unit/sample_events.h"
 
 namespace poisonctl {
@@ -74,6 +76,18 @@ TEST(Record, SeenFromTheEarliestToTheLatestTimeNotTheFirstAndLastEvent) {
   const Record record = fold({seen(20), seen(10), seen(30), seen(25)});
   EXPECT_EQ(record.first_seen, at_second(10));
   EXPECT_EQ(record.last_seen, at_second(30));
+}
+
+TEST(Record, ACountEndsAtWhatTheRegistryCanHold) {
+  constexpr auto kMost = std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+  const Provenance by = provenance_of("kernel", "boot-1", Time());
+  Event many = event_of(kCorrected, kFrame);
+  many.count = kMost - 1;
+  Event one = event_of(kCorrected, kFrame);
+  EXPECT_EQ(fold({{many, by}, {one, by}}).events, kMost);
+  EXPECT_EQ(fold({{many, by}, {one, by}, {one, by}, {many, by}}).events, kMost);
+  many.count = std::numeric_limits<std::uint64_t>::max();
+  EXPECT_EQ(fold({{one, by}, {many, by}}).events, kMost);
 }
 
 TEST(Record, ItIsAsExactAsItsMostExactEvent) {

@@ -10,11 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <functional>
 #include <set>
 
 #include "registry/checkpoint.h"
+#include "registry/sqlite.h"
 #include "tests/unit/sample_events.h"
 #include "tests/unit/temp_tree.h"
 #include "tests/unit/test_store.h"
@@ -592,22 +594,63 @@ TEST_F(StoreTest, IsLockedWhileAnotherProcessCommits) {
 TEST_F(StoreTest, AWriterThatCannotCommitBecauseOfAReaderStoresNothing) {
   make();
   const std::string before = bytes();
+  const auto reader = sqlite::Database::open(path(), sqlite::OpenMode::kRead, 0);
+  ASSERT_TRUE(reader.ok());
+  auto looking = reader->prepare("SELECT * FROM event");
+  ASSERT_TRUE(looking.ok() && looking->step().value());
+  auto writer = Store::open(path(), Mode::kWrite);
+  ASSERT_TRUE(writer.ok());
+  const Event event[] = {event_of(kUncorrected, frame_at(2))};
+  const auto summary = append(*writer, kBoot1, event);
+  ASSERT_FALSE(summary.ok());
+  EXPECT_EQ(summary.error().code, ErrorCode::kLocked);
+  EXPECT_TRUE(is_still(before));
+  looking->reset();
+  ASSERT_TRUE(append(*writer, kBoot1, event).ok());
+  EXPECT_EQ(records_at(path()).size(), 2U);
+}
+
+TEST_F(StoreTest, AReaderThatTakesItsTimeKeepsNoWriterWaiting) {
+  // More than are read in one go; and entries of the largest size.
+  constexpr std::uint64_t kMany = 1500;
+  std::vector<Event> many;
+  for (std::uint64_t i = 0; i < kMany; ++i) {
+    many.push_back(event_of(kUncorrected, frame_at(2 * i),
+                            std::string(i % 10 == 0 ? Event::kEvidenceLimit : 1, 'x')));
+  }
+  append_at(path(), kBoot1, many);
   auto reader = Store::open(path(), Mode::kRead);
   auto writer = Store::open(path(), Mode::kWrite);
   ASSERT_TRUE(reader.ok() && writer.ok());
-  const Event event[] = {event_of(kUncorrected, frame_at(2))};
-  const auto read = reader->for_each_record([&](const Record&) {
+  std::uint64_t written = 0;
+  const auto write = [&] {
+    const Event event[] = {event_of(kUncorrected, frame_at(10000 + written))};
+    ++written;
     const auto summary = append(*writer, kBoot1, event);
-    EXPECT_FALSE(summary.ok());
-    if (!summary) {
-      EXPECT_EQ(summary.error().code, ErrorCode::kLocked);
-    }
+    EXPECT_TRUE(summary.ok()) << summary.error().message;
+  };
+
+  std::int64_t entries = 0;
+  auto read = reader->for_each_event([&](const StoredEvent& stored) {
+    EXPECT_EQ(stored.id, ++entries);
+    if (entries % 100 == 1) write();
     return true;
   });
-  ASSERT_TRUE(read.ok());
-  EXPECT_TRUE(is_still(before));
-  ASSERT_TRUE(append(*writer, kBoot1, event).ok());
-  EXPECT_EQ(records_of(*reader).size(), 2U);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(entries, kMany) << "the log as it was when the reader began";
+
+  const std::uint64_t there = kMany + written;
+  std::vector<ByteRange> seen;
+  read = reader->for_each_record([&](const Record& record) {
+    if (seen.size() % 100 == 0) write();
+    seen.push_back(record.range);
+    return true;
+  });
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end(),
+                             [](const auto& a, const auto& b) { return a.begin() < b.begin(); }));
+  EXPECT_EQ(std::adjacent_find(seen.begin(), seen.end()), seen.end());
+  EXPECT_GE(seen.size(), there) << "none of those that were there is left out";
 }
 
 // What a file system that is full, or a quota, looks like to anybody: no byte past `limit`.
