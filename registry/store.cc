@@ -174,8 +174,7 @@ class LogReader {
   template <typename Visit>
   Result<std::int64_t> run(const std::function<void(Statement&)>& bind, const Visit& visit,
                            std::int64_t from = kLowest) {
-    const auto newest = database_.scalar("SELECT max(id) FROM event");
-    if (!newest) return newest.error();
+    const std::int64_t newest = newest_entry();
     auto events = database_.prepare(
         fmt::format("SELECT id, import, {} FROM event WHERE id >= ?8 AND id <= ?9 AND ({}) "
                     "ORDER BY id",
@@ -191,7 +190,7 @@ class LogReader {
     StoredEvent stored;
     std::optional<std::int64_t> stored_import;
     for (bool more = true; more;) {
-      const auto filled = fill_batch(*events, from, *newest);
+      const auto filled = fill_batch(*events, from, newest);
       // What came before an entry that cannot be read is still told.
       for (Entry& entry : batch_) {
         stored.id = entry.id;
@@ -199,13 +198,13 @@ class LogReader {
         const Import& import = imports_read_[entry.import];
         if (import.number != stored_import) stored.provenance = import.provenance;
         stored_import = import.number;
-        if (!visit(stored, import.digest, entry.hash)) return *newest;
+        if (!visit(stored, import.digest, entry.hash)) return newest;
       }
       if (!filled) return filled.error();
-      more = *filled && stored.id < *newest;
+      more = *filled && stored.id < newest;
       from = id_after(stored.id);
     }
-    return *newest;
+    return newest;
   }
 
   Hasher& hasher() { return hasher_; }
@@ -222,6 +221,13 @@ class LogReader {
     Event event;
     std::string hash;
   };
+
+  // When only the end of the log is damaged, all that is before it can still be read: then there is
+  // no bound, and the reading itself finds the place.
+  std::int64_t newest_entry() {
+    const auto newest = database_.scalar("SELECT max(id) FROM event");
+    return newest ? *newest : std::numeric_limits<std::int64_t>::max();
+  }
 
   // Whether there may be more after it.
   Result<bool> fill_batch(Statement& events, std::int64_t from, std::int64_t newest) {

@@ -45,9 +45,18 @@ decode() {
 }
 
 # Starting a program costs milliseconds under emulation, so this loop uses builtins where it can.
+# A background process of an earlier command that ends just now sends SIGCHLD, and busybox's read
+# begins again without what it has read of the line (shell/ash.c, readcmd): then we ask for the line
+# once more. What was done is not done twice.
+last=
 while true; do
   read -r verb id command_length command input_length input <&3 || fail "the control port is gone"
-  [ "$verb" = run ] || continue
+  if [ "$verb" != run ]; then
+    echo again >&3
+    continue
+  fi
+  [ "$id" != "$last" ] || continue
+  last=$id
   if decode "$command_length" "$command" >/run/command &&
     decode "$input_length" "$input" >/run/input; then
     # 3>&-: what the command starts must not hold the control port.

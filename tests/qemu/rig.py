@@ -252,6 +252,7 @@ class Guest:
                 stderr ID
                 base64 lines
                 end ID
+        guest   again                                         it lost the beginning of a request
 
     One request is under way at a time. Results go to the folder `results`: console.log (all boots),
     qemu.log, control.log (every command with its status and output).
@@ -267,6 +268,7 @@ class Guest:
         self._append = append
         self._architecture = ARCHITECTURES[kernel.arch]
         self._request = 0
+        self._sent = b""  # the line of that request
         self._console = results / "console.log"
         self._log = open(results / "control.log", "w", encoding="utf-8")
         self._start(kernel, initramfs, disk, machine)
@@ -437,7 +439,8 @@ class Guest:
         for part in (command.encode(), stdin):
             encoded = base64.b64encode(part) or b"-"
             fields += [str(len(encoded)).encode(), encoded]
-        self._control.send(b" ".join(fields) + b"\n")
+        self._sent = b" ".join(fields) + b"\n"
+        self._control.send(self._sent)
         return self._request
 
     def _expect(self, word: str, identifier: int, deadline: float, what: str) -> str:
@@ -449,6 +452,8 @@ class Guest:
                 return line[len(prefix):].decode()
             if line.startswith(b"hello "):
                 raise self._error(f"the guest rebooted during {what}")
+            if line == b"again":  # it lost the beginning of the request
+                self._control.send(self._sent)
 
     def _read_base64(self, end: str, deadline: float, what: str) -> bytes:
         lines = []

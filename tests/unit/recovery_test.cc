@@ -155,6 +155,26 @@ TEST_F(RecoveryTest, SavesWhatIsNotOnTheDamagedPageAndCountsTheRest) {
   EXPECT_GT(without_loss, 0);
 }
 
+TEST_F(RecoveryTest, ADamagedEndCostsOnlyTheEnd) {
+  fill(200);
+  fill(300);
+  std::string damaged = bytes();
+  const std::size_t page = damaged.rfind("entry 000499") / kPage;
+  damaged.replace(page * kPage, kPage, kPage, '\xa5');
+  tree_.write("registry.db", damaged);
+  {
+    auto store = Store::open(path(), Store::Mode::kRead);
+    const auto defect = store->verify_chain();
+    ASSERT_TRUE(defect.ok() && *defect);
+    EXPECT_GT((*defect)->id, 400) << "the first entry that is bad, and not the first of all";
+  }
+  const auto report = recover(path(), now_);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_EQ(report->from_damaged + report->lost, 500U);
+  EXPECT_GT(report->from_damaged, 400U);
+  expect_whole();
+}
+
 TEST_F(RecoveryTest, TakesTheSnapshotFirst) {
   fill(200);
   const auto snapshot = make_snapshot(path(), at_second(10), 3);

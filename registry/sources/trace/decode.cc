@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <numeric>
 
 #include "registry/sources/mca.h"
 #include "registry/text.h"
@@ -54,8 +55,16 @@ std::optional<EventKind> kind_of_severity(std::optional<uint64_t> severity) {
   constexpr uint64_t kRecoverable = 0;
   constexpr uint64_t kFatal = 1;
   constexpr uint64_t kCorrected = 2;
-  if (severity == kRecoverable || severity == kFatal) return EventKind::kUncorrected;
-  return severity == kCorrected ? std::optional(EventKind::kCorrected) : std::nullopt;
+  if (!severity) return std::nullopt;
+  switch (*severity) {
+    case kRecoverable:
+    case kFatal:
+      return EventKind::kUncorrected;
+    case kCorrected:
+      return EventKind::kCorrected;
+    default:
+      return std::nullopt;
+  }
 }
 
 // What the kernel did: "free buddy page: Recovered". The numbers differ between kernels; the words
@@ -126,11 +135,9 @@ std::vector<Event> firmware_memory(const TraceEvent& trace, const SourceSettings
 }
 
 uint64_t little_endian(std::string_view bytes) {
-  uint64_t value = 0;
-  for (auto byte = bytes.rbegin(); byte != bytes.rend(); ++byte) {
-    value = value << 8U | static_cast<unsigned char>(*byte);
-  }
-  return value;
+  return std::accumulate(bytes.rbegin(), bytes.rend(), uint64_t{0}, [](uint64_t value, char byte) {
+    return value << 8U | static_cast<unsigned char>(byte);
+  });
 }
 
 // One structure of processor error information (UEFI specification, table N.17, 32 bytes): a cache

@@ -30,7 +30,7 @@ std::string hex_of(std::string_view bytes) {
 
 std::string shown(const TraceField& field) {
   if (field.is_bytes) return hex_of(field.text);
-  const std::string text =
+  std::string text =
       field.text.empty() && field.number ? "" : '"' + printable(field.text, kShownText) + '"';
   if (!field.number) return text;
   return text.empty() ? to_hex(*field.number) : fmt::format("{}({})", text, *field.number);
