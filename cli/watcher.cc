@@ -33,6 +33,7 @@ constexpr unsigned kTicksToNewEvents = 60;
 // A scan takes one part in so many of the time (13 s for 1 TiB of memory); so does reading what
 // became of the frames that are known.
 constexpr int kShare = 10;
+constexpr seconds kPauseAfterFailure(60);
 
 Time now() {
   return std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
@@ -84,6 +85,13 @@ std::vector<std::pair<std::string, std::string>> journal_fields(const Event& eve
   if (!event.result.empty()) fields.emplace_back("POISONCTL_RESULT", printable(event.result));
   if (event.dram != DramCoordinates{}) fields.emplace_back("POISONCTL_DRAM", to_text(event.dram));
   return fields;
+}
+
+// Whether the kernel counted a frame in HardwareCorrupted with this event. It does not for one that
+// was poisoned before (action_result() in mm/memory-failure.c): taken for a new one, it would
+// explain a frame that was retired without an event, such as by soft offline.
+bool raises_counter(const TraceEvent& trace) {
+  return trace.name == kMemoryFailureEvent && !trace.text("type").starts_with("already poisoned");
 }
 
 std::string joined(const std::vector<std::string>& words) {
@@ -148,7 +156,6 @@ Result<void> Watcher::catch_signals() {
 }
 
 void Watcher::open_trace() {
-  looked_ = now();
   next_tick_ = Clock::now() + kTick;
   auto opened = TraceReader::open(kInstance);
   Output& output = invocation_.output();
@@ -163,6 +170,7 @@ void Watcher::open_trace() {
   if (const auto missing = trace_->missing(); !missing.empty()) {
     output.note("this kernel does not have " + joined(missing) + ": skipped");
   }
+  look_for_losses();  // those of the time before
 }
 
 // Until something is to be done: a signal, an event, a batch that is due, the next tick.
@@ -209,7 +217,7 @@ Result<bool> Watcher::read_trace() {
 void Watcher::take(const TraceEvent& trace) {
   const SourceSettings settings{.page_shift = machine_.page_shift,
                                 .memory_end = PhysAddr(kPhysAddrLimit)};
-  if (trace.name == kMemoryFailureEvent) ++failures_;
+  if (raises_counter(trace)) ++failures_;
   for (Event& event : events_of(trace, settings)) {
     correlator_.tie(trace.name, event);
     queue_.add(std::move(event), Clock::now());
@@ -295,12 +303,13 @@ void Watcher::verify() {
 void Watcher::look_for_losses() {
   if (!trace_) return;
   const auto lost = trace_->lost();
+  if (!lost) return;
   const Time present = now();
-  if (lost && *lost > lost_) {
+  if (*lost > lost_) {
     queue_.add(gap_of(*lost - lost_, looked_, present), Clock::now());
     scan_wanted_ = "trace events were lost";
   }
-  if (lost) lost_ = *lost;
+  lost_ = *lost;
   looked_ = present;
 }
 
@@ -337,8 +346,12 @@ Result<void> Watcher::finish_scan() {
     return {};
   }
   if (!trace_ && !scanned_) return found.error();  // neither way works here
-  invocation_.output().warning("page flags cannot be read, so that what is lost stays unknown: " +
-                               found.error().message);
+  scan_wanted_ = "they could not be read the last time";
+  next_scan_ = std::max(next_scan_, Clock::now() + kPauseAfterFailure);
+  invocation_.output().warning(
+      "page flags cannot be read, so that what is lost stays unknown; "
+      "trying again every minute: " +
+      found.error().message);
   return {};
 }
 

@@ -199,6 +199,12 @@ std::optional<DramCoordinates> dram_coordinates_from(std::string_view text) {
   return coordinates;
 }
 
+void fill_missing(DramCoordinates& mine, const DramCoordinates& theirs) {
+  for (const CoordinateField& field : kCoordinateFields) {
+    if (!(mine.*(field.member))) mine.*(field.member) = theirs.*(field.member);
+  }
+}
+
 std::optional<std::uint32_t>* coordinate(DramCoordinates& coordinates, std::string_view name) {
   const auto* const field =
       std::find_if(kCoordinateFields.begin(), kCoordinateFields.end(),

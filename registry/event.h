@@ -73,6 +73,8 @@ struct DramCoordinates {
 std::string to_text(const DramCoordinates& coordinates);
 std::optional<DramCoordinates> dram_coordinates_from(std::string_view text);
 
+// Takes from `theirs` what `mine` does not say.
+void fill_missing(DramCoordinates& mine, const DramCoordinates& theirs);
 // The field of that name; nullptr when there is none.
 std::optional<std::uint32_t>* coordinate(DramCoordinates& coordinates, std::string_view name);
 

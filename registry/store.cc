@@ -174,7 +174,9 @@ class LogReader {
   template <typename Visit>
   Result<std::int64_t> run(const std::function<void(Statement&)>& bind, const Visit& visit,
                            std::int64_t from = kLowest) {
-    const std::int64_t newest = newest_entry();
+    const auto end = newest_entry();
+    if (!end) return end.error();
+    const std::int64_t newest = *end;
     auto events = database_.prepare(
         fmt::format("SELECT id, import, {} FROM event WHERE id >= ?8 AND id <= ?9 AND ({}) "
                     "ORDER BY id",
@@ -224,9 +226,10 @@ class LogReader {
 
   // When only the end of the log is damaged, all that is before it can still be read: then there is
   // no bound, and the reading itself finds the place.
-  std::int64_t newest_entry() {
-    const auto newest = database_.scalar("SELECT max(id) FROM event");
-    return newest ? *newest : std::numeric_limits<std::int64_t>::max();
+  Result<std::int64_t> newest_entry() {
+    auto newest = database_.scalar("SELECT max(id) FROM event");
+    if (newest || newest.error().code != ErrorCode::kBadData) return newest;
+    return std::numeric_limits<std::int64_t>::max();
   }
 
   // Whether there may be more after it.

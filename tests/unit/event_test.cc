@@ -139,6 +139,12 @@ TEST(Event, CoordinatesAreTextInOneOrder) {
 }
 
 // Half a character of UTF-8 is none, and would make the text unfit for JSON.
+TEST(Event, CoordinatesThatAreMissingAreFilledAndOthersStay) {
+  DramCoordinates mine = *dram_coordinates_from("socket=1 row=7");
+  fill_missing(mine, *dram_coordinates_from("socket=0 controller=2 column=5"));
+  EXPECT_EQ(to_text(mine), "socket=1 controller=2 row=7 column=5");
+}
+
 TEST(Event, TextsAreCutBetweenCharacters) {
   const std::string_view characters[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x92\xa9"};
   for (const std::string_view character : characters) {

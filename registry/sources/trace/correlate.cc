@@ -14,31 +14,12 @@ namespace {
 constexpr std::size_t kShownEvidence = 2000;
 constexpr int kMostTies = 3;
 
-template <typename T>
-void fill(std::optional<T>& mine, const std::optional<T>& theirs) {
-  if (!mine) mine = theirs;
-}
-
-void fill(DramCoordinates& mine, const DramCoordinates& theirs) {
-  fill(mine.socket, theirs.socket);
-  fill(mine.controller, theirs.controller);
-  fill(mine.channel, theirs.channel);
-  fill(mine.sub_channel, theirs.sub_channel);
-  fill(mine.slot, theirs.slot);
-  fill(mine.rank, theirs.rank);
-  fill(mine.device, theirs.device);
-  fill(mine.bank_group, theirs.bank_group);
-  fill(mine.bank, theirs.bank);
-  fill(mine.row, theirs.row);
-  fill(mine.column, theirs.column);
-}
-
 }  // namespace
 
 void Correlator::carry(const Seen& earlier, Event& event) {
   if (event.label.empty()) event.label = earlier.label;
   if (event.result.empty()) event.result = earlier.result;
-  fill(event.dram, earlier.dram);
+  fill_missing(event.dram, earlier.dram);
   event.evidence += fmt::format(" | same incident, {}: {}", to_rfc3339(earlier.time),
                                 printable(earlier.evidence, kShownEvidence));
 }

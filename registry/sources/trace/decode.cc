@@ -213,7 +213,8 @@ std::vector<Event> cxl_places(const Event& event, const TraceEvent& trace, uint6
 
 // An entry of the device's poison list (CXL 3.1, table 8-140), or what somebody did to the list.
 // Poison that was cleared is no error. Of poison over several granules of an interleave set only
-// the first address is traced: the first granule is all that is certain.
+// the first address is traced: the first granule is all that is certain, and the rest is evidence
+// without a place.
 std::vector<Event> cxl_poison(const TraceEvent& trace, const SourceSettings& /*settings*/) {
   const std::string_view what = trace.text("trace_type");
   if (what == "Clear") return {};
@@ -222,7 +223,16 @@ std::vector<Event> cxl_poison(const TraceEvent& trace, const SourceSettings& /*s
   set_label(event, cxl_label(trace));
   const uint64_t dpa = trace.number("dpa").value_or(0);
   const uint64_t length = std::max(kCxlLine, trace.number("dpa_length").value_or(kCxlLine));
-  return cxl_places(event, trace, std::min(length, kCxlLeastGranule - dpa % kCxlLeastGranule));
+  const uint64_t certain = std::min(length, kCxlLeastGranule - dpa % kCxlLeastGranule);
+  std::vector<Event> found = cxl_places(event, trace, certain);
+  if (certain < length && found.front().range) {
+    event.label += fmt::format(" dpa {:#x}+{:#x}", dpa, length);
+    event.evidence =
+        fmt::format("{} bytes after the first {}, at addresses that are not traced: {}",
+                    length - certain, certain, event.evidence);
+    found.push_back(std::move(event));
+  }
+  return found;
 }
 
 // A coordinate that the record says is valid: 0 is a place too.
@@ -310,13 +320,18 @@ std::vector<Event> events_of(const TraceEvent& trace, const SourceSettings& sett
   return events;
 }
 
-Event gap_of(std::uint64_t lost, Time since, Time until) {
+Event gap_of(std::uint64_t lost, std::optional<Time> since, Time until) {
   Event event;
   event.kind = EventKind::kUncorrected;  // nobody knows what it was: the worst has to be assumed
   event.observed = until;
+  const std::string_view why = "the ring buffer of the kernel overran";
   event.evidence =
-      fmt::format("{} trace events lost between {} and {}: the ring buffer of the kernel overran",
-                  lost, to_rfc3339(since), to_rfc3339(until));
+      since ? fmt::format("{} trace events lost between {} and {}: {}", lost, to_rfc3339(*since),
+                          to_rfc3339(until), why)
+            : fmt::format(
+                  "{} trace events lost before {}, when 'poisonctl watch' took over a buffer "
+                  "that was there: {}; the one before it may have recorded some of them",
+                  lost, to_rfc3339(until), why);
   return event;
 }
 

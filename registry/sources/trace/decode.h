@@ -33,8 +33,8 @@ inline constexpr std::string_view kMemoryFailureEvent = "memory_failure_event";
 // the one that runs.
 std::vector<Event> events_of(const TraceEvent& trace, const SourceSettings& settings);
 
-// What is recorded where the ring buffer lost `lost` trace events between the two times: evidence
-// without a place.
-Event gap_of(std::uint64_t lost, Time since, Time until);
+// What is recorded where the ring buffer lost `lost` trace events until a time: evidence without a
+// place. Without `since` they were lost before this program looked for the first time.
+Event gap_of(std::uint64_t lost, std::optional<Time> since, Time until);
 
 }  // namespace poisonctl

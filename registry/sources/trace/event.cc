@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "registry/chain.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -21,10 +22,7 @@ const TraceField* find(const std::vector<TraceField>& fields, std::string_view n
 }
 
 std::string hex_of(std::string_view bytes) {
-  std::string hex;
-  for (const char c : bytes.substr(0, kShownBytes)) {
-    hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  }
+  const std::string hex = to_hex_text(bytes.substr(0, kShownBytes));
   return bytes.size() > kShownBytes ? hex + "..." : hex;
 }
 

@@ -161,20 +161,26 @@ TEST(TraceDecode, ArmCacheErrorsThatWereNotCorrected) {
 
 TEST(TraceDecode, CxlPoisonListsAndWhatIsDoneToThem) {
   const auto poison = [](const char* what, const char* source, std::uint64_t hpa,
-                         std::uint64_t alias, std::uint64_t dpa) {
+                         std::uint64_t alias, std::uint64_t dpa, std::uint64_t length) {
     return decode(trace_of(
         "cxl_poison", {text_field("memdev", "mem0"), number_field("serial", 0xabcd),
                        number_field("trace_type", 0, what), number_field("hpa", hpa),
                        number_field("hpa_alias0", alias), number_field("dpa", dpa),
-                       number_field("dpa_length", 0x1000), number_field("source", 1, source)}));
+                       number_field("dpa_length", length), number_field("source", 1, source)}));
   };
-  EXPECT_EQ(shown(poison("List", "External", 0x100000, kNowhere, 0)), "media 0x100000+0x100/64");
-  EXPECT_EQ(shown(poison("List", "Injected", 0x1000c0, kNowhere, 0xc0)),
+  EXPECT_EQ(shown(poison("List", "External", 0x100000, kNowhere, 0, 0x100)),
+            "media 0x100000+0x100/64");
+  EXPECT_EQ(shown(poison("List", "Injected", 0x1000c0, kNowhere, 0xc0, 0x40)),
             "injected 0x1000c0+0x40/64");
-  EXPECT_EQ(shown(poison("Inject", "Unknown", 0x100000, 0x900000, 0)),
+  EXPECT_EQ(shown(poison("Inject", "Unknown", 0x100000, 0x900000, 0, 0x100)),
             "injected 0x100000+0x100/64; injected 0x900000+0x100/64");
-  EXPECT_EQ(shown(poison("Clear", "Unknown", 0x100000, kNowhere, 0)), "");
-  const auto unmapped = poison("List", "Internal", kNowhere, kNowhere, 0x1840);
+  EXPECT_EQ(shown(poison("Clear", "Unknown", 0x100000, kNowhere, 0, 0x100)), "");
+  // What lies beyond the first granule is somewhere, and is not left out.
+  const auto longer = poison("List", "External", 0x1000c0, kNowhere, 0xc0, 0x1000);
+  EXPECT_EQ(shown(longer), "media 0x1000c0+0x40/64; media -");
+  EXPECT_EQ(longer.back().label, "cxl serial 0xabcd dpa 0xc0+0x1000");
+  EXPECT_TRUE(longer.back().evidence.starts_with("4032 bytes after the first 64, "));
+  const auto unmapped = poison("List", "Internal", kNowhere, kNowhere, 0x1840, 0x1000);
   EXPECT_EQ(shown(unmapped), "media -");
   EXPECT_EQ(unmapped.front().label, "cxl serial 0xabcd dpa 0x1840");
 }
@@ -216,6 +222,10 @@ TEST(TraceDecode, AGapIsEvidenceWithoutAPlace) {
   EXPECT_EQ(gap.evidence,
             "17 trace events lost between 2026-01-01T00:00:01Z and 2026-01-01T00:00:02Z: the ring "
             "buffer of the kernel overran");
+  EXPECT_EQ(gap_of(17, std::nullopt, at_second(2)).evidence,
+            "17 trace events lost before 2026-01-01T00:00:02Z, when 'poisonctl watch' took over a "
+            "buffer that was there: the ring buffer of the kernel overran; the one before it may "
+            "have recorded some of them");
 }
 
 TEST(TraceEvent, EvidenceIsBoundedAndPrintable) {
