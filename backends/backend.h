@@ -29,6 +29,11 @@ struct Plan {
   std::string artifact;                   // what emit writes; empty when nothing is covered
 };
 
+// What a plan is asked for.
+struct PlanRequest {
+  const RetireList& list;
+};
+
 // Stateless: every method may be called from any thread.
 class Backend {
  public:
@@ -45,7 +50,8 @@ class Backend {
   [[nodiscard]] virtual Availability probe(const SysRoot& sysroot) const = 0;
   // Reads what it must know of the machine and plans; changes nothing. Errors: those of the files
   // it reads. To be called only where probe says it is available.
-  [[nodiscard]] virtual Result<Plan> plan(const RetireList& list, const SysRoot& sysroot) const = 0;
+  [[nodiscard]] virtual Result<Plan> plan(const PlanRequest& request,
+                                          const SysRoot& sysroot) const = 0;
 };
 
 }  // namespace poisonctl

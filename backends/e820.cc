@@ -116,7 +116,8 @@ Availability E820Backend::probe(const SysRoot& sysroot) const {
           "map its table cannot be kept from overflowing (CONFIG_FIRMWARE_MEMMAP)"};
 }
 
-Result<Plan> E820Backend::plan(const RetireList& list, const SysRoot& sysroot) const {
+Result<Plan> E820Backend::plan(const PlanRequest& request, const SysRoot& sysroot) const {
+  const RetireList& list = request.list;
   const auto limits = limits_of(sysroot);
   if (!limits) return limits.error();
   return plan_e820(list, *limits);

@@ -17,7 +17,8 @@ class E820Backend final : public Backend {
     return "leaves frames out of the memory map at boot (x86, memmap= on the command line)";
   }
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;
-  [[nodiscard]] Result<Plan> plan(const RetireList& list, const SysRoot& sysroot) const override;
+  [[nodiscard]] Result<Plan> plan(const PlanRequest& request,
+                                  const SysRoot& sysroot) const override;
 };
 
 // What limits a memmap= list. Public so that each limit can be tested by itself.

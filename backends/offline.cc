@@ -41,7 +41,8 @@ Availability OfflineBackend::probe(const SysRoot& sysroot) const {
           "the kernel takes frames out of use at run time; the result is read from page flags"};
 }
 
-Result<Plan> OfflineBackend::plan(const RetireList& list, const SysRoot& sysroot) const {
+Result<Plan> OfflineBackend::plan(const PlanRequest& request, const SysRoot& sysroot) const {
+  const RetireList& list = request.list;
   const auto map = load_memory_map(sysroot);
   if (!map) return map.error();
   Plan plan{.covered = list.frames.intersected_with(map->system_ram().narrowed_to(list.page_shift)),

@@ -16,7 +16,8 @@ class OfflineBackend final : public Backend {
   }
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;
   // The artifact is one address a line, each to be written to hard_offline_page by itself.
-  [[nodiscard]] Result<Plan> plan(const RetireList& list, const SysRoot& sysroot) const override;
+  [[nodiscard]] Result<Plan> plan(const PlanRequest& request,
+                                  const SysRoot& sysroot) const override;
 };
 
 }  // namespace poisonctl

@@ -36,7 +36,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   const auto list = load_retire_list(invocation);
   if (!list) return list.error();
-  const auto plan = backend->plan(*list, **root);
+  const auto plan = backend->plan({*list}, **root);
   if (!plan) return plan.error();
 
   Output& output = invocation.output();

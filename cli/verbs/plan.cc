@@ -47,7 +47,7 @@ Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
     made.plan = plan_of_unavailable(list, made.availability.reason);
     return made;
   }
-  auto plan = backend.plan(list, sysroot);
+  auto plan = backend.plan({list}, sysroot);
   if (!plan) return plan.error();
   made.plan = *std::move(plan);
   return made;

@@ -234,7 +234,7 @@ TEST(E820, TheTableOfAMachineIsThatOfItsBuildConfiguration) {
     TempTree tree;
     write_machine(tree, 40, "ro");
     if (!c.config.empty()) tree.write("boot/config-7.2.13", c.config);
-    const auto plan = E820Backend().plan(scattered(60), *tree.open());
+    const auto plan = E820Backend().plan({scattered(60)}, *tree.open());
     ASSERT_TRUE(plan.ok()) << plan.error().message;
     EXPECT_EQ(plan->covered.ranges().size(), c.covered) << c.config;
     EXPECT_EQ(plan->refused.size(), 60 - c.covered);
@@ -251,7 +251,7 @@ TEST(E820, TheWholeCommandLineOfTheNextKernelFits) {
     TempTree tree;
     write_machine(tree, 1, std::string(used, 'x'));
     tree.write("boot/config-7.2.13", "CONFIG_NODES_SHIFT=10\n");
-    const auto plan = E820Backend().plan(scattered(500), *tree.open());
+    const auto plan = E820Backend().plan({scattered(500)}, *tree.open());
     ASSERT_TRUE(plan.ok());
     std::string line = plan->artifact;
     EXPECT_EQ(line.empty(), used + 1 + 26 > kLongest) << used;
@@ -272,8 +272,8 @@ TEST(E820, TheMemmapOfThisBootDoesNotCrowdOutThatOfTheNext) {
   write_machine(with, 1, "ro " + std::string("memmap=0x1000%0x8000000-1+5") + " quiet");
   without.write("boot/config-7.2.13", "CONFIG_NODES_SHIFT=10\n");
   with.write("boot/config-7.2.13", "CONFIG_NODES_SHIFT=10\n");
-  const auto first = E820Backend().plan(scattered(500), *without.open());
-  const auto second = E820Backend().plan(scattered(500), *with.open());
+  const auto first = E820Backend().plan({scattered(500)}, *without.open());
+  const auto second = E820Backend().plan({scattered(500)}, *with.open());
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_GT(first->covered.ranges().size(), 50U);
   EXPECT_EQ(first->artifact, second->artifact);

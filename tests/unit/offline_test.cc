@@ -54,7 +54,7 @@ TEST(Offline, CoversTheFramesOfThisKernelAndNamesEachOnALine) {
   RetireList list = list_of({range(0x2000, 0x5fff)});
   list.refused.push_back({range(0x100000, 0x100fff), "was refused before"});
   list.refused.push_back({range(0, 0xfff), "was refused first"});
-  const auto plan = OfflineBackend().plan(list, *tree.open());
+  const auto plan = OfflineBackend().plan({list}, *tree.open());
   ASSERT_TRUE(plan.ok()) << plan.error().message;
   EXPECT_EQ(plan->covered, set_of({range(0x2000, 0x3fff), range(0x5000, 0x5fff)}));
   EXPECT_EQ(plan->artifact, "0x2000\n0x3000\n0x5000\n");
@@ -69,7 +69,8 @@ TEST(Offline, CoversTheFramesOfThisKernelAndNamesEachOnALine) {
 TEST(Offline, AFrameIsOnePageOfThisKernel) {
   TempTree tree;
   tree.write("proc/iomem", "00000000-0002ffff : System RAM\n00030000-00033fff : System RAM\n");
-  const auto plan = OfflineBackend().plan(list_of({range(0x10000, 0x3ffff)}, 65536), *tree.open());
+  const auto plan =
+      OfflineBackend().plan({list_of({range(0x10000, 0x3ffff)}, 65536)}, *tree.open());
   ASSERT_TRUE(plan.ok());
   EXPECT_EQ(plan->artifact, "0x10000\n0x20000\n");
   ASSERT_EQ(plan->refused.size(), 1U);
@@ -79,7 +80,7 @@ TEST(Offline, AFrameIsOnePageOfThisKernel) {
 TEST(Offline, NothingToDoIsAnEmptyPlan) {
   TempTree tree;
   tree.write("proc/iomem", "00000000-0002ffff : System RAM\n");
-  const auto plan = OfflineBackend().plan(list_of({}), *tree.open());
+  const auto plan = OfflineBackend().plan({list_of({})}, *tree.open());
   ASSERT_TRUE(plan.ok());
   EXPECT_TRUE(plan->covered.empty());
   EXPECT_TRUE(plan->refused.empty());
@@ -90,7 +91,7 @@ TEST(Offline, NothingToDoIsAnEmptyPlan) {
 TEST(Offline, WithoutAMapThereIsNoPlan) {
   TempTree tree;
   tree.write("proc/iomem", "00000000-00000000 : System RAM\n");
-  const auto plan = OfflineBackend().plan(list_of({range(0, 0xfff)}), *tree.open());
+  const auto plan = OfflineBackend().plan({list_of({range(0, 0xfff)})}, *tree.open());
   ASSERT_FALSE(plan.ok());
   EXPECT_EQ(plan.error().code, ErrorCode::kNoPrivilege);
 }
