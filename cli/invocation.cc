@@ -136,7 +136,7 @@ Result<Store> Invocation::open_store(Store::Mode mode) {
   output().note(fmt::format(
       "{}: brought from schema {} to the newest; the old file is {}.schema-{}", registry_path(),
       *store->upgraded_from(), registry_path(), *store->upgraded_from()));
-  // The entries have hashes only now: pin them.
+  // Entries of schema 1 have hashes only now: pin them.
   if (auto pinned = pin_head(*store, registry_path(), now()); !pinned) return pinned.error();
   return store;
 }

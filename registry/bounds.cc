@@ -64,7 +64,18 @@ struct Piece {
   ByteRange range;
   const Claim* claim;
   std::optional<unsigned> node;
+  ClaimRank rank = rank_of(*claim);
 };
+
+// The order in which pieces are taken: that of is_worse. The rank decides nearly always, and is
+// here: claims are far apart in memory.
+bool goes_before(const Piece& a, const Piece& b) {
+  if (a.rank != b.rank) return a.rank > b.rank;
+  if (a.claim != b.claim && is_worse(*a.claim, *b.claim) != is_worse(*b.claim, *a.claim)) {
+    return is_worse(*a.claim, *b.claim);
+  }
+  return a.range < b.range;
+}
 
 class Taker {
  public:
@@ -163,10 +174,9 @@ Result<Bounds> parse_bounds(std::string_view text) {
   }
 }
 
-BoundedList bound_list(std::span<const Claim> claims, const RangeSet& accepted,
+BoundedList bound_list(std::span<const Claim> claims, RangeSet accepted,
                        const CheckedMachine& machine, const Bounds& bounds) {
-  BoundedList all{.kept = accepted, .refused = {}};
-  if (accepted.empty()) return all;
+  if (accepted.empty()) return {};
   const RangeSet& ram_ranges = machine.map.installed_ram();
   const std::uint64_t ram = ram_ranges.bytes();
   const std::uint64_t wanted = accepted.bytes();
@@ -187,19 +197,16 @@ BoundedList bound_list(std::span<const Claim> claims, const RangeSet& accepted,
   std::sort(nodes.numbers.begin(), nodes.numbers.end());
   nodes.numbers.erase(std::unique(nodes.numbers.begin(), nodes.numbers.end()), nodes.numbers.end());
   bool fits = wanted <= overall.bytes;
-  RangeSet in_no_node = accepted;
-  std::vector<RangeSet> in_node;
+  std::vector<RangeSet> node_ranges;
   for (const unsigned number : nodes.numbers) {
-    const RangeSet of_node = ranges_of_node(machine.nodes, number);
-    const std::uint64_t most =
-        share(ram_ranges.intersected_with(of_node).bytes(), bounds.node_per_mille);
+    RangeSet of_node = ranges_of_node(machine.nodes, number);
+    const std::uint64_t most = share(ram_ranges.bytes_shared_with(of_node), bounds.node_per_mille);
     nodes.rooms.push_back({most, fmt::format("at most {} per mille of the RAM of node {}, {}",
                                              bounds.node_per_mille, number, to_human_size(most))});
-    in_node.push_back(accepted.intersected_with(of_node));
-    in_no_node = in_no_node.minus(of_node);
-    if (in_node.back().bytes() > most) fits = false;
+    if (accepted.bytes_shared_with(of_node) > most) fits = false;
+    node_ranges.push_back(std::move(of_node));
   }
-  if (fits) return all;
+  if (fits) return {.kept = std::move(accepted), .refused = {}};
 
   std::vector<const Claim*> faulty;
   for (const Claim& claim : claims) {
@@ -212,14 +219,13 @@ BoundedList bound_list(std::span<const Claim> claims, const RangeSet& accepted,
       parts.push_back({piece.range, piece.claim, node});
     }
   };
+  RangeSet in_no_node = accepted;
+  for (std::size_t i = 0; i < node_ranges.size(); ++i) {
+    add(accepted.intersected_with(node_ranges[i]), nodes.numbers[i]);
+    in_no_node = in_no_node.minus(node_ranges[i]);
+  }
   add(in_no_node, std::nullopt);
-  for (std::size_t i = 0; i < in_node.size(); ++i) add(in_node[i], nodes.numbers[i]);
-  std::sort(parts.begin(), parts.end(), [](const Piece& a, const Piece& b) {
-    if (a.claim != b.claim && is_worse(*a.claim, *b.claim) != is_worse(*b.claim, *a.claim)) {
-      return is_worse(*a.claim, *b.claim);
-    }
-    return a.range < b.range;
-  });
+  std::sort(parts.begin(), parts.end(), goes_before);
   Taker taker(machine.shift, std::move(overall), std::move(nodes));
   for (const Piece& part : parts) taker.take(part);
   return taker.finish();

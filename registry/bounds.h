@@ -43,7 +43,7 @@ struct BoundedList {
 // before vague, lower addresses before higher ones. A range that is not exact is taken whole or not
 // at all; others are cut between frames. Depends on nothing else, so the same claims always give
 // the same list. Linear when all fits; else it takes a sort.
-BoundedList bound_list(std::span<const Claim> claims, const RangeSet& accepted,
+BoundedList bound_list(std::span<const Claim> claims, RangeSet accepted,
                        const CheckedMachine& machine, const Bounds& bounds);
 
 }  // namespace poisonctl

@@ -48,6 +48,17 @@ std::string to_hex_text(std::string_view bytes) {
   return text;
 }
 
+std::optional<std::string> bytes_from_hex(std::string_view digits) {
+  if (digits.size() % 2 != 0) return std::nullopt;
+  std::string bytes;
+  for (std::size_t i = 0; i < digits.size(); i += 2) {
+    const auto byte = parse_unsigned(digits.substr(i, 2), 16);
+    if (!byte) return std::nullopt;
+    bytes += static_cast<char>(*byte);
+  }
+  return bytes;
+}
+
 void Hasher::FreeContext::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_free(context); }
 void Hasher::FreeAlgorithm::operator()(evp_md_st* algorithm) const { EVP_MD_free(algorithm); }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@ std::string_view as_bytes(const Digest& digest);
 // Nothing unless there are exactly 32 bytes.
 std::optional<Digest> digest_from(std::string_view bytes);
 std::string to_hex_text(std::string_view bytes);
+// Nothing for what is not pairs of hexadecimal digits.
+std::optional<std::string> bytes_from_hex(std::string_view digits);
 
 // SHA-256 of one message after another, with one context. Not for use by two threads at once.
 class Hasher {

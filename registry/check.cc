@@ -214,6 +214,7 @@ class Checker {
   }
 
   void check(std::span<const Claim> claims) {
+    accepted_.reserve(claims.size());
     Cursor ram(whole_ram_);
     Cursor remarkable(any_remarkable_);
     for (const Claim& claim : claims) {
@@ -246,8 +247,10 @@ class Checker {
     result.findings = std::move(findings_);
     // Claims may overlap; each refused byte is named once, by the first reason in rule order. What
     // another claim says with better reason is kept out.
-    const RangeSet accepted = RangeSet::from_ranges(std::move(accepted_));
-    RangeSet named = accepted;
+    result.accepted = RangeSet::from_ranges(std::move(accepted_));
+    const bool nothing_refused = std::all_of(refused_.begin(), refused_.end(),
+                                             [](const auto& ranges) { return ranges.empty(); });
+    RangeSet named = nothing_refused ? RangeSet() : result.accepted;
     for (std::size_t rule = 0; rule < kRuleCount; ++rule) {
       if (refused_.at(rule).empty()) continue;
       const RangeSet all = RangeSet::from_ranges(std::move(refused_.at(rule)));
@@ -259,8 +262,7 @@ class Checker {
     }
     std::sort(result.refused.begin(), result.refused.end(),
               [](const auto& a, const auto& b) { return a.range < b.range; });
-    find_huge_pages(accepted, result.findings);
-    result.accepted = accepted;
+    find_huge_pages(result.accepted, result.findings);
     return result;
   }
 

@@ -24,17 +24,6 @@ std::string signed_text(const Checkpoint& checkpoint) {
                      to_rfc3339(checkpoint.time), to_hex_text(checkpoint.public_key));
 }
 
-std::optional<std::string> bytes_from_hex(std::string_view hex) {
-  if (hex.size() % 2 != 0) return std::nullopt;
-  std::string bytes;
-  for (std::size_t i = 0; i < hex.size(); i += 2) {
-    const auto byte = parse_unsigned(hex.substr(i, 2), 16);
-    if (!byte) return std::nullopt;
-    bytes += static_cast<char>(*byte);
-  }
-  return bytes;
-}
-
 Result<std::optional<std::string>> read_file(const std::string& path) {
   const auto fd = open_own_file(path, "checkpoint");
   if (!fd) {

@@ -27,11 +27,10 @@ bool are_disjoint(const std::vector<Open>& sorted) {
 
 }  // namespace
 
+ClaimRank rank_of(const Claim& claim) { return {severity_weight(claim.kind), claim.last_seen}; }
+
 bool is_worse(const Claim& a, const Claim& b) {
-  const auto key = [](const Claim& claim) {
-    return std::tuple(severity_weight(claim.kind), claim.last_seen);
-  };
-  if (key(a) != key(b)) return key(a) > key(b);
+  if (rank_of(a) != rank_of(b)) return rank_of(a) > rank_of(b);
   return std::tuple(a.granularity, a.range) < std::tuple(b.granularity, b.range);
 }
 

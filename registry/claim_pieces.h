@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "registry/check.h"
@@ -24,6 +25,11 @@ std::vector<ClaimPiece> disjoint_pieces(std::span<const Claim* const> claims, Pa
 
 // The parts of `pieces` that lie in `where`. Linear.
 std::vector<ClaimPiece> pieces_within(std::span<const ClaimPiece> pieces, const RangeSet& where);
+
+// How much a claim weighs before exactness and place are looked at: severity, then time. More is
+// worse.
+using ClaimRank = std::pair<int, Time>;
+ClaimRank rank_of(const Claim& claim);
 
 // Severer before milder, newer before older, exact before vague, lower before higher.
 bool is_worse(const Claim& a, const Claim& b);

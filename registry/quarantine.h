@@ -11,6 +11,7 @@
 #include "registry/record.h"
 #include "registry/result.h"
 #include "registry/topology.h"
+#include "registry/topology_compare.h"
 
 namespace poisonctl {
 

@@ -71,21 +71,34 @@ RangeSet RangeSet::minus(const RangeSet& other) const {
   return result;
 }
 
-RangeSet RangeSet::intersected_with(const RangeSet& other) const {
-  RangeSet result;
+template <typename Visit>
+void RangeSet::for_each_shared(const RangeSet& other, const Visit& visit) const {
   auto mine = ranges_.begin();
   auto theirs = other.ranges_.begin();
   while (mine != ranges_.end() && theirs != other.ranges_.end()) {
     const std::uint64_t begin = std::max(mine->begin_, theirs->begin_);
     const std::uint64_t end = std::min(mine->end_, theirs->end_);
-    if (begin < end) result.ranges_.push_back({begin, end});
+    if (begin < end) visit(begin, end);
     if (mine->end_ < theirs->end_) {
       ++mine;
     } else {
       ++theirs;
     }
   }
+}
+
+RangeSet RangeSet::intersected_with(const RangeSet& other) const {
+  RangeSet result;
+  for_each_shared(other, [&](std::uint64_t begin, std::uint64_t end) {
+    result.ranges_.push_back({begin, end});
+  });
   return result;
+}
+
+std::uint64_t RangeSet::bytes_shared_with(const RangeSet& other) const {
+  std::uint64_t sum = 0;
+  for_each_shared(other, [&](std::uint64_t begin, std::uint64_t end) { sum += end - begin; });
+  return sum;
 }
 
 RangeSet RangeSet::widened_to(PageShift shift) const {

@@ -33,6 +33,9 @@ class RangeSet {
   // The part of the set that lies in `range`. Logarithmic in the number of ranges, plus the answer.
   [[nodiscard]] RangeSet within(const ByteRange& range) const;
 
+  // How many bytes both have. Linear in the number of ranges of both.
+  [[nodiscard]] std::uint64_t bytes_shared_with(const RangeSet& other) const;
+
   // Logarithmic in the number of ranges.
   [[nodiscard]] bool contains(const ByteRange& range) const;
   [[nodiscard]] bool overlaps(const ByteRange& range) const;
@@ -40,6 +43,9 @@ class RangeSet {
   friend bool operator==(const RangeSet&, const RangeSet&) = default;
 
  private:
+  // Calls visit(begin, end) for each piece that both have, by address.
+  template <typename Visit>
+  void for_each_shared(const RangeSet& other, const Visit& visit) const;
   // Adds at the end; `range` must not begin before the last one does.
   void append_coalescing(const ByteRange& range);
 

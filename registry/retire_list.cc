@@ -10,7 +10,7 @@ namespace {
 CheckedList bounded(CheckResult checked, std::span<const Claim> claims,
                     const CheckedMachine& machine, const ListPolicy& policy,
                     std::uint64_t generation) {
-  BoundedList kept = bound_list(claims, checked.accepted, machine, policy.bounds);
+  BoundedList kept = bound_list(claims, std::move(checked.accepted), machine, policy.bounds);
   CheckedList made{.list = {.generation = generation,
                             .page_shift = machine.shift,
                             .frames = std::move(kept.kept),

@@ -16,16 +16,6 @@ namespace {
 constexpr std::string_view kKeyKind = "ed25519";
 constexpr std::size_t kKeyBytes = 32;
 
-std::optional<std::string> bytes_of_hex(std::string_view digits) {
-  std::string bytes;
-  for (std::size_t at = 0; at < digits.size(); at += 2) {
-    const auto byte = parse_unsigned(digits.substr(at, 2), 16);
-    if (!byte || at + 2 > digits.size()) return std::nullopt;
-    bytes += static_cast<char>(*byte);
-  }
-  return bytes;
-}
-
 }  // namespace
 
 std::string_view to_word(Trust trust) {
@@ -111,7 +101,7 @@ Result<std::vector<std::string>> parse_trusted_keys(std::string_view text,
     const auto words = split_words(line);
     if (words.empty()) continue;
     const auto key = words.size() == 2 && words[0] == kKeyKind && words[1].size() == 2 * kKeyBytes
-                         ? bytes_of_hex(words[1])
+                         ? bytes_from_hex(words[1])
                          : std::nullopt;
     if (!key) {
       return Error{ErrorCode::kBadData,

@@ -10,6 +10,7 @@
 #include "registry/quarantine.h"
 #include "registry/range_text.h"
 #include "registry/text.h"
+#include "registry/topology_compare.h"
 
 namespace poisonctl {
 namespace {

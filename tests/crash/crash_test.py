@@ -25,8 +25,8 @@ from dataclasses import dataclass, replace
 import power_loss
 from promises import LOCKED, REGISTRY, Broken, Log, Promises, Tool, look, records_in, was_killed
 
-FIXTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "registry-schema-1.db")
-FIXTURE_EVENTS = 42
+# Registries as older schemas wrote them, and their events.
+OLD_SCHEMAS = {"schema-1": 42, "schema-2": 13}
 NOTHING = Log("no registry")
 MOST_SHOWN = 20
 
@@ -62,6 +62,7 @@ STEPS = (
     Step("rebuild", ("rebuild",), "damaged", status=1),
     Step("upgrade", ("upgrade",), "schema-1"),
     Step("import-upgrades", ("record", "0x1003000"), "schema-1"),
+    Step("upgrade-from-2", ("upgrade",), "schema-2"),
     Step("play-back", ("list", "--json"), "hot-journal"),
 )
 # Steps that follow one another on one disk when the power fails.
@@ -70,6 +71,7 @@ SEQUENCES = (
     ("first-key",),
     ("rebuild",),
     ("upgrade",),
+    ("upgrade-from-2",),
     ("play-back",),
 )
 
@@ -157,14 +159,15 @@ class Run:
             return self.after[name]
         if name == "":
             return {}, NOTHING
-        if name == "schema-1":
-            with open(FIXTURE, "rb") as file:
+        if name in OLD_SCHEMAS:
+            fixture = f"{os.path.dirname(os.path.abspath(__file__))}/registry-{name}.db"
+            with open(fixture, "rb") as file:
                 state = {REGISTRY: (0o640, file.read())}
             folder = self.folder(state)
             self.tool.run(folder, ["upgrade"])
-            log = look(self.tool, folder, "schema 1")
-            if log.events != FIXTURE_EVENTS:
-                raise Broken(f"{FIXTURE}: expected {FIXTURE_EVENTS} events, found {log.events}")
+            log = look(self.tool, folder, name)
+            if log.events != OLD_SCHEMAS[name]:
+                raise Broken(f"{fixture}: expected {OLD_SCHEMAS[name]} events, found {log.events}")
             return state, replace(log, old_schema=True)
         if "import-50" not in self.after or name in self.steps:
             raise Broken(f"{name} failed, from which it starts")
@@ -244,18 +247,20 @@ class Run:
         if step.name == "play-back":
             return
         changes = sum(1 for a, b in itertools.pairwise(names) if a != b)
-        if step.starts_from == "schema-1" and step.name == "upgrade":
+        if step.starts_from in OLD_SCHEMAS and step.arguments[0] == "upgrade":
             return  # both sides look alike once they are read
         if changes != 1 or names[-1] != "done":
             raise Broken(f"expected one change from not begun to done, got {changes}, {names[-1]}")
 
     def also(self, step):
-        return self.check_copy if step.starts_from == "schema-1" else None
+        if step.starts_from not in OLD_SCHEMAS:
+            return None
+        return lambda folder: self.check_copy(folder, step.starts_from)
 
     @staticmethod
-    def check_copy(folder):
+    def check_copy(folder, schema):
         """The copy that an upgrade keeps is what was there before it."""
-        path = os.path.join(folder, REGISTRY + ".schema-1")
+        path = os.path.join(folder, f"{REGISTRY}.{schema}")
         if not os.path.exists(path):
             raise Broken("no copy of the older schema was kept")
         database = sqlite3.connect(path)
@@ -267,7 +272,7 @@ class Run:
             raise Broken(f"the copy of the older schema: {problem}") from problem
         finally:
             database.close()
-        if (version, events, sound) != (1, FIXTURE_EVENTS, "ok"):
+        if (f"schema-{version}", events, sound) != (schema, OLD_SCHEMAS[schema], "ok"):
             raise Broken(f"the copy is of schema {version} with {events} events, {sound}")
 
     def steps_of(self, *quick):
@@ -431,8 +436,8 @@ class Run:
         log = look(self.tool, folder, "both")
         if log.events != events:
             raise Broken(f"expected {events} events, found {log.events}")
-        if step.starts_from == "schema-1":
-            self.check_copy(folder)
+        if step.starts_from in OLD_SCHEMAS:
+            self.check_copy(folder, step.starts_from)
         audit = json.loads(self.tool.run(folder, ["audit", "verify", "--json"]).out)
         if audit["findings"] or audit["checkpoint"]["events"] != events:
             raise Broken(f"audit verify: {audit}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 REGISTRY = "r.db"
 LOCKED = 75
-_FILE_NAMES = re.compile(r"r\.db(\.head|\.key|\.schema-1|\.(head|key)\.[0-9a-f]{16}\.tmp)?")
+_FILE_NAMES = re.compile(r"r\.db(\.head|\.key|\.schema-[12]|\.(head|key)\.[0-9a-f]{16}\.tmp)?")
 _RANDOM = re.compile(r"[0-9a-f]{16}(?=\.tmp$)")
 _NEXT = 0x700000000000  # where the import after the crash goes
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "registry/topology.h"
+#include "registry/topology_compare.h"
 #include "tests/fuzz/fuzz_check.h"
 
 using namespace poisonctl;

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "registry/quarantine.h"
+#include "registry/topology_compare.h"
 #include "tests/unit/sample_events.h"
 #include "tests/unit/smbios_samples.h"
 #include "tests/unit/temp_tree.h"
