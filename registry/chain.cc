@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "registry/text.h"
+
 namespace poisonctl {
 
 namespace {
