@@ -61,7 +61,7 @@ how_alone() {
     check_layout) echo "clang-format -i FILE (mends it), for each file named above" ;;
     check_scripts) echo "shellcheck FILE, for each file named above" ;;
     build) echo "cmake --preset $2 && cmake --build --preset $2" ;;
-    run_fuzzers) echo "the last command above that starts with build/fuzz" ;;
+    run_fuzzers) echo "the last command above that starts with build/asan" ;;
     *) printf '%q ' "$@" ;;
   esac
 }
@@ -96,8 +96,8 @@ run_fuzzers() {
   for corpus in tests/fuzz/corpus/*/; do
     name=$(basename "$corpus")
     # New inputs go into the first folder: it is not the corpus, and it is empty at the start.
-    found=build/fuzz/found/$name
-    fuzzer=("build/fuzz/tests/fuzz/poisonctl_fuzz_$name" -seed=1 -runs=20000 -max_total_time=30
+    found=build/asan/found/$name
+    fuzzer=("build/asan/tests/fuzz/poisonctl_fuzz_$name" -seed=1 -runs=20000 -max_total_time=30
       -print_funcs=0 -artifact_prefix="$found/" "$found" "$corpus")
     rm -rf "$found"
     mkdir -p "$found"
@@ -120,10 +120,9 @@ step "dependencies" packaging/dependencies/install.sh "${groups[@]}"
 step "layout of the sources" check_layout
 step "shell scripts" check_scripts
 step "build with GCC" build release
-step "build with clang, and the fuzzers" build fuzz
-step "clang-tidy" .ci/clang-tidy.py --jobs "$jobs" build/fuzz
+step "build with clang and sanitizers" build asan
+step "clang-tidy" .ci/clang-tidy.py --jobs "$jobs" build/asan
 step "fuzzers" run_fuzzers
-step "build with sanitizers" build asan
 step "tests with sanitizers" \
   ctest --test-dir build/asan -j "$jobs" --no-tests=error --output-on-failure -LE '^qemu$'
 

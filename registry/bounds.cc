@@ -90,7 +90,6 @@ class Taker {
     std::uint64_t bytes = std::min(tighter.bytes & ~mask, piece.range.size());
     const bool exact = piece.claim->granularity <= shift_.page_size();
     if (bytes < piece.range.size() && !exact) bytes = 0;
-    const std::string bound = tighter.bound;
     if (bytes != 0) {
       kept_.push_back(*ByteRange::from_size(piece.range.begin(), bytes));
       overall_.bytes -= bytes;
@@ -98,8 +97,7 @@ class Taker {
     }
     if (bytes < piece.range.size()) {
       const PhysAddr begin(piece.range.begin().value() + bytes);
-      refused_.push_back({rule_of("past-bound"), *ByteRange::from_last(begin, piece.range.last()),
-                          std::nullopt, bound});
+      refused_.push_back({*ByteRange::from_last(begin, piece.range.last()), &tighter.bound});
     }
   }
 
@@ -107,25 +105,32 @@ class Taker {
     BoundedList list;
     list.kept = RangeSet::from_ranges(std::move(kept_));
     std::sort(refused_.begin(), refused_.end(),
-              [](const Finding& a, const Finding& b) { return a.range < b.range; });
-    for (Finding& next : refused_) {
-      if (!list.refused.empty() && list.refused.back().range.end() == next.range.begin() &&
-          list.refused.back().detail == next.detail) {
+              [](const Refused& a, const Refused& b) { return a.range < b.range; });
+    const Rule* const rule = rule_of("past-bound");
+    const std::string* bound = nullptr;  // of the last finding
+    for (const Refused& next : refused_) {
+      if (bound == next.bound && list.refused.back().range.end() == next.range.begin()) {
         list.refused.back().range =
             *ByteRange::from_last(list.refused.back().range.begin(), next.range.last());
       } else {
-        list.refused.push_back(std::move(next));
+        list.refused.push_back({rule, next.range, std::nullopt, *next.bound});
       }
+      bound = next.bound;
     }
     return list;
   }
 
  private:
+  struct Refused {
+    ByteRange range;
+    const std::string* bound;  // of one of the rooms below
+  };
+
   PageShift shift_;
   Room overall_;
   NodeRooms nodes_;
   std::vector<ByteRange> kept_;
-  std::vector<Finding> refused_;
+  std::vector<Refused> refused_;
 };
 
 }  // namespace

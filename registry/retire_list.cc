@@ -16,12 +16,14 @@ CheckedList bounded(CheckResult checked, std::span<const Claim> claims,
                             .frames = std::move(kept.kept),
                             .refused = std::move(checked.refused)},
                    .findings = std::move(checked.findings)};
+  const auto of_checks = static_cast<std::ptrdiff_t>(made.list.refused.size());
   for (Finding& finding : kept.refused) {
     made.list.refused.push_back({finding.range, reason_of(finding)});
     made.findings.push_back(std::move(finding));
   }
-  std::sort(made.list.refused.begin(), made.list.refused.end(),
-            [](const Refusal& a, const Refusal& b) { return a.range < b.range; });
+  std::inplace_merge(made.list.refused.begin(), made.list.refused.begin() + of_checks,
+                     made.list.refused.end(),
+                     [](const Refusal& a, const Refusal& b) { return a.range < b.range; });
   return made;
 }
 
