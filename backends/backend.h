@@ -2,7 +2,10 @@
 // and facts about the machine; it never reads the registry.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,9 +32,37 @@ struct Plan {
   std::string artifact;                   // what emit writes; empty when nothing is covered
 };
 
+// Who starts the next kernel. Each has limits of its own.
+enum class Loader {
+  kKexec,  // this kernel, by kexec: the tightest limits, which all others keep too
+  kBoot,   // a boot loader, cold
+};
+
+// Where the text of memmap=SIZE$ADDR goes: what reads it there must leave the '$' alone.
+enum class Quoting {
+  kPlain,        // to the kernel as it is
+  kShell,        // an argument of a shell command
+  kGrub,         // grub.cfg
+  kGrubDefault,  // a value in double quotes in /etc/default/grub
+};
+
+// How an option for the next kernel's command line is to be.
+struct CommandLineRequest {
+  Loader loader = Loader::kKexec;
+  // The command line that it goes into; nothing: that of this boot, and the artifact is the option
+  // alone.
+  std::optional<std::string> merge = {};
+  std::size_t kept_free = 0;            // bytes for what a boot loader adds
+  std::uint64_t widen = 0;              // join ranges less than so many bytes apart, if need be
+  std::optional<Quoting> reserve = {};  // SIZE$ADDR, in these quotes
+};
+
 // What a plan is asked for.
 struct PlanRequest {
   const RetireList& list;
+  // One of Backend::forms(), or nothing for the usual one.
+  std::string_view form = {};
+  CommandLineRequest command_line = {};
 };
 
 // Stateless: every method may be called from any thread.
@@ -46,6 +77,8 @@ class Backend {
   [[nodiscard]] virtual std::string_view name() const = 0;
   // What it does, in one line for people.
   [[nodiscard]] virtual std::string_view summary() const = 0;
+  // What emit can write other than the usual artifact, by name.
+  [[nodiscard]] virtual std::span<const std::string_view> forms() const { return {}; }
   // Looks at features of the machine, never at version numbers.
   [[nodiscard]] virtual Availability probe(const SysRoot& sysroot) const = 0;
   // Reads what it must know of the machine and plans; changes nothing. Errors: those of the files

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
+#include "backends/e820_forms.h"
 #include "registry/memory_map.h"
+#include "registry/placement.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -12,15 +15,16 @@ namespace poisonctl {
 namespace {
 
 constexpr std::string_view kOption = "memmap=";
-// From RAM (1) to unusable (5): parse_memmap_one() in arch/x86/kernel/e820.c. '$' would reserve the
-// frame as well, but shells and GRUB eat it, and what is left then limits all memory.
-constexpr std::string_view kFromRamToUnusable = "-1+5";
 
-// The longest command line that every path takes. The kernel has COMMAND_LINE_SIZE 2048 with the
-// byte that ends the text (arch/x86/include/asm/setup.h), a bzImage says 2047 (cmdline_size), and
-// kexec_file_load keeps MAX_ELFCOREHDR_STR_LEN 30 of those back, for a crash kernel or not
-// (arch/x86/kernel/kexec-bzimage64.c).
-constexpr std::size_t kLongestCommandLine = 2047 - 30 - 1;
+// COMMAND_LINE_SIZE is 2048 with the byte that ends the text (arch/x86/include/asm/setup.h); a
+// bzImage says 2047 (cmdline_size), which GRUB and kexec-tools go by.
+constexpr std::size_t kKernelLine = 2047;
+// kexec_file_load keeps MAX_ELFCOREHDR_STR_LEN 30 of those back, for a crash kernel or not, and
+// counts the byte that ends the text (arch/x86/kernel/kexec-bzimage64.c).
+constexpr std::size_t kKexecFileLine = kKernelLine - 30 - 1;
+// What kdump adds to the command line of this boot for the crash kernel, which it takes to be no
+// longer than that of any other: KDUMP_CMDLINE_APPEND, KDUMP_COMMANDLINE_APPEND.
+constexpr std::size_t kKdumpWords = 128;
 
 // E820_MAX_ENTRIES of arch/x86/include/asm/e820/types.h: 128 + 3 * MAX_NUMNODES.
 constexpr std::size_t kTableBase = 128;
@@ -29,28 +33,59 @@ constexpr std::size_t kTablePerNode = 3;
 constexpr std::size_t kTableReserve = 16;
 // A range in the middle of RAM splits one entry into three (__e820__range_update).
 constexpr std::size_t kEntriesPerRange = 2;
+// E820_MAX_ENTRIES_ZEROPAGE: what kexec_file_load passes of the map, and no more.
+constexpr std::size_t kZeroPageEntries = 128;
+// MAX_MEMMAP_REGIONS of arch/x86/boot/compressed/kaslr.c.
+constexpr std::size_t kKaslrRegions = 4;
 
-std::string item_for(const ByteRange& range) {
-  return fmt::format("{:#x}%{:#x}{}", range.size(), range.begin().value(), kFromRamToUnusable);
+// From RAM (1) to unusable (5): parse_memmap_one() in arch/x86/kernel/e820.c. '$' reserves the
+// frame as well, but shells and GRUB eat it, and what is left then limits all memory.
+std::string unusable_item(const ByteRange& range) {
+  return fmt::format("{:#x}%{:#x}-1+5", range.size(), range.begin().value());
 }
 
-bool is_own_item(std::string_view item) {
-  const auto percent = item.find('%');
-  if (percent == std::string_view::npos || !item.ends_with(kFromRamToUnusable)) return false;
-  const std::string_view address =
-      item.substr(percent + 1, item.size() - percent - 1 - kFromRamToUnusable.size());
-  return parse_prefixed_hex(item.substr(0, percent)) && parse_prefixed_hex(address);
-}
-
-bool is_own_option(std::string_view word) {
-  if (!word.starts_with(kOption)) return false;
-  word.remove_prefix(kOption.size());
-  for (;;) {
-    const auto comma = word.find(',');
-    if (!is_own_item(word.substr(0, comma))) return false;
-    if (comma == std::string_view::npos) return true;
-    word.remove_prefix(comma + 1);
+std::string_view dollar(Quoting quoting) {
+  switch (quoting) {
+    case Quoting::kGrub:
+      return "\\$";
+    case Quoting::kGrubDefault:
+      return "\\\\\\$";
+    case Quoting::kPlain:
+    case Quoting::kShell:
+      break;
   }
+  return "$";
+}
+
+std::string item_for(const ByteRange& range, std::optional<Quoting> reserve) {
+  if (!reserve) return unusable_item(range);
+  return fmt::format("{:#x}{}{:#x}", range.size(), dollar(*reserve), range.begin().value());
+}
+
+std::string option_for(const RangeSet& taken, std::optional<Quoting> reserve) {
+  std::vector<std::string> items;
+  items.reserve(taken.ranges().size());
+  for (const ByteRange& range : taken.ranges()) items.push_back(item_for(range, reserve));
+  std::string option = fmt::format("{}{}", kOption, fmt::join(items, ","));
+  return reserve == Quoting::kShell ? fmt::format("'{}'", option) : option;
+}
+
+// With the comma before it. What the kernel sees has no quotes, so this is right for all of them,
+// and a byte or two too much for '$'.
+std::size_t text_of_item(const ByteRange& range) { return unusable_item(range).size() + 1; }
+
+Room room_of(const E820Limits& limits) {
+  return {.ranges = limits.table_entries / kEntriesPerRange,
+          .no_range_left =
+              fmt::format("the kernel's memory map table is full: {} entries are left and each "
+                          "range takes {}; past that the kernel would drop RAM",
+                          limits.table_entries, kEntriesPerRange),
+          // No comma before the first item.
+          .text = limits.text_bytes > kOption.size() ? limits.text_bytes - kOption.size() + 1 : 0,
+          .no_text_left = fmt::format("the kernel command line is full: memmap= has {} of the {} "
+                                      "bytes that its loader takes",
+                                      limits.text_bytes, limits.line_bytes),
+          .text_of = text_of_item};
 }
 
 // How many NUMA nodes the kernel was built for. Only its build configuration tells
@@ -69,40 +104,137 @@ std::size_t max_nodes(const SysRoot& sysroot) {
   return 1;
 }
 
-Result<E820Limits> limits_of(const SysRoot& sysroot) {
-  const auto command_line = sysroot.read("proc/cmdline");
-  if (!command_line) return command_line.error();
-  const auto map = load_memory_map(sysroot);
+std::size_t less(std::size_t all, std::size_t taken) { return taken < all ? all - taken : 0; }
+
+// What is known of the machine and of the command line that the option goes into.
+struct Surroundings {
+  MemoryMap map;
+  Placement placement;
+  MergeBase base;
+  std::size_t table = 0;  // entries that the kernel's table has room for beyond the firmware's
+};
+
+Result<Surroundings> surroundings_of(const CommandLineRequest& request, const SysRoot& sysroot) {
+  auto text = request.merge ? Result<std::string>(*request.merge) : sysroot.read("proc/cmdline");
+  if (!text) return text.error();
+  const std::string shown = request.merge ? "the command line" : sysroot.shown("proc/cmdline");
+  auto base = merge_base(request.merge ? std::string_view(*text) : trim(*text), shown);
+  if (!base) return base.error();
+  auto map = load_memory_map(sysroot);
   if (!map) return map.error();
-  const std::string base = without_own_memmap(trim(*command_line));
-  const std::size_t taken = base.empty() ? 0 : base.size() + 1;  // a space between
-  const std::size_t table = kTableBase + kTablePerNode * max_nodes(sysroot);
+  auto placement = load_placement(sysroot);
+  if (!placement) return placement.error();
   const std::size_t used = map->firmware().size() + kTableReserve;
-  return E820Limits{.text_bytes = taken < kLongestCommandLine ? kLongestCommandLine - taken : 0,
-                    .table_entries = used < table ? table - used : 0};
+  const std::size_t table = less(kTableBase + kTablePerNode * max_nodes(sysroot), used);
+  return Surroundings{*std::move(map), *std::move(placement), *std::move(base), table};
 }
 
-std::vector<std::string> side_effects_of(const RangeSet& covered) {
-  return {
-      "the next kernel is not placed at random in physical memory: its decompressor and the EFI "
-      "stub "
-      "give up physical KASLR for any memmap=; virtual KASLR stays",
-      "a memmap= option holds for one boot: every boot entry and every kexec needs it again",
-      fmt::format("{} fewer of RAM in the next kernel", to_human_size(covered.bytes())),
-  };
+// Where KHO gives the next kernel its first memory, whatever the map says (memblock_add() of the
+// scratch areas in kho_populate(), kernel/liveupdate/kexec_handover.c). A cold boot has none yet.
+RangeSet void_areas(const Surroundings& around, Loader loader) {
+  return loader == Loader::kKexec ? around.placement.kho_scratch : RangeSet();
+}
+
+E820Limits limits_of(const CommandLineRequest& request, const Surroundings& around) {
+  const std::size_t line = request.loader == Loader::kKexec ? kKexecFileLine : kKernelLine;
+  const MergeBase& base = around.base;
+  const std::size_t taken = (base.text.empty() ? 0 : base.text.size() + 1) +  // a space between
+                            request.kept_free + (base.crash_kernel ? kKdumpWords : 0);
+  E820Limits limits{.text_bytes = less(line, taken),
+                    .table_entries = less(around.table, base.foreign_items * kEntriesPerRange),
+                    .line_bytes = line};
+  limits.void_areas = void_areas(around, request.loader);
+  limits.widening = {request.widen, around.map.system_ram().minus(limits.void_areas)};
+  return limits;
+}
+
+std::string kaslr_effect(std::size_t ranges, std::optional<Quoting> reserve) {
+  if (!reserve) {
+    return "the next kernel is not placed at random in physical memory: its decompressor takes "
+           "SIZE%ADDR for a limit of memory, and the EFI stub gives up for any memmap=; virtual "
+           "KASLR stays";
+  }
+  if (ranges > kKaslrRegions) {
+    return fmt::format(
+        "the next kernel is not placed at random in physical memory: its decompressor keeps clear "
+        "of {} memmap= regions at most and gives up for more, and the EFI stub for any; virtual "
+        "KASLR stays",
+        kKaslrRegions);
+  }
+  return "started through the EFI stub, the next kernel is not placed at random in physical "
+         "memory; "
+         "by BIOS or kexec it is, and clear of these ranges";
+}
+
+// What is so because of the machine and the command line, whatever the list.
+void add_effects_of(const CommandLineRequest& request, const Surroundings& around, Plan& plan) {
+  const auto& effects = around.base.remarks;
+  plan.side_effects.insert(plan.side_effects.end(), effects.begin(), effects.end());
+  if (!request.merge && around.base.insert_at != around.base.text.size()) {
+    plan.side_effects.emplace_back(
+        "the command line of this boot has '--', after which the kernel reads nothing: put the "
+        "option before it (--merge does)");
+  }
+  if (request.loader != Loader::kKexec) return;
+  const auto& unknown = around.placement.not_known;
+  plan.side_effects.insert(plan.side_effects.end(), unknown.begin(), unknown.end());
+  if (around.map.firmware().size() > kZeroPageEntries) {
+    plan.side_effects.push_back(fmt::format(
+        "the firmware's memory map has {} entries, and kexec_file_load passes on {}: the next "
+        "kernel loses the RAM after those, whatever its command line says; use kexec_load "
+        "(kexec -c), which passes on 2048",
+        around.map.firmware().size(), kZeroPageEntries));
+  }
+}
+
+void sort_refused(Plan& plan) {
+  std::sort(plan.refused.begin(), plan.refused.end(),
+            [](const auto& a, const auto& b) { return a.range < b.range; });
+}
+
+// The choice for a list, its refusals with those of the list and of void areas.
+Choice choose(const RetireList& list, const E820Limits& limits, const Room& room, Plan& plan) {
+  const RangeSet lost = list.frames.intersected_with(limits.void_areas.widened_to(list.page_shift));
+  plan.refused = list.refused;
+  for (const ByteRange& range : lost.ranges()) {
+    plan.refused.push_back({range, reason_of({rule_of("kho-scratch"), range})});
+  }
+  Choice choice = choose_ranges(list, list.frames.minus(lost), limits.widening, room);
+  plan.refused.insert(plan.refused.end(), choice.refused.begin(), choice.refused.end());
+  plan.covered = choice.covered;
+  sort_refused(plan);
+  return choice;
+}
+
+void add_losses(const Choice& choice, Plan& plan) {
+  plan.side_effects.push_back(
+      fmt::format("{} fewer of RAM in the next kernel", to_human_size(choice.taken.bytes())));
+  if (choice.healthy_bytes() == 0) return;
+  plan.side_effects.push_back(
+      fmt::format("{} of that is healthy memory between bad frames (--widen): {} ranges became {}",
+                  to_human_size(choice.healthy_bytes()), choice.covered.ranges().size(),
+                  choice.taken.ranges().size()));
+}
+
+Result<void> check_request(const PlanRequest& request) {
+  const CommandLineRequest& line = request.command_line;
+  const bool plain = !line.reserve || *line.reserve == Quoting::kPlain;
+  if (line.merge && !plain) {
+    return Error{ErrorCode::kUsage,
+                 "a merged command line is what the kernel sees, without quotes: use --reserve "
+                 "plain, or leave out the command line"};
+  }
+  if (!request.form.empty() && (line.merge || line.reserve)) {
+    return Error{ErrorCode::kUsage, fmt::format("the form '{}' has no command line: leave out the "
+                                                "options about it",
+                                                request.form)};
+  }
+  return {};
 }
 
 }  // namespace
 
-std::string without_own_memmap(std::string_view command_line) {
-  std::string rest;
-  for (const std::string_view word : split_words(command_line)) {
-    if (is_own_option(word)) continue;
-    if (!rest.empty()) rest += ' ';
-    rest += word;
-  }
-  return rest;
-}
+std::span<const std::string_view> E820Backend::forms() const { return e820_form_names(); }
 
 Availability E820Backend::probe(const SysRoot& sysroot) const {
   const auto entries = sysroot.list("sys/firmware/memmap");
@@ -117,47 +249,42 @@ Availability E820Backend::probe(const SysRoot& sysroot) const {
 }
 
 Result<Plan> E820Backend::plan(const PlanRequest& request, const SysRoot& sysroot) const {
-  const RetireList& list = request.list;
-  const auto limits = limits_of(sysroot);
-  if (!limits) return limits.error();
-  return plan_e820(list, *limits);
+  if (auto sane = check_request(request); !sane) return sane.error();
+  const CommandLineRequest& line = request.command_line;
+  const auto around = surroundings_of(line, sysroot);
+  if (!around) return around.error();
+  if (!request.form.empty()) {
+    E820Limits limits = limits_of(line, *around);
+    const FormPlace place{around->map, around->table};
+    const Room room = room_of_form(request.form, place);
+    limits
+        .void_areas = {};  // none of these goes with a handover: kexec_file_load makes its own map
+    Plan plan;
+    const Choice choice = choose(request.list, limits, room, plan);
+    if (plan.covered.empty()) return plan;
+    plan.artifact = artifact_of_form(request.form, choice.taken, place);
+    plan.side_effects = effects_of_form(request.form);
+    add_losses(choice, plan);
+    return plan;
+  }
+  Plan plan = plan_e820(request.list, limits_of(line, *around), line.reserve);
+  add_effects_of(line, *around, plan);
+  if (!line.merge) return plan;
+  std::string_view option = plan.artifact;
+  if (!option.empty()) option.remove_suffix(1);
+  plan.artifact = merged(around->base, option) + "\n";
+  return plan;
 }
 
-Plan plan_e820(const RetireList& list, const E820Limits& limits) {
-  std::vector<ByteRange> by_size = list.frames.ranges();
-  std::stable_sort(by_size.begin(), by_size.end(),
-                   [](const auto& a, const auto& b) { return a.size() > b.size(); });
-
-  Plan plan{.covered = {}, .refused = list.refused, .side_effects = {}, .artifact = {}};
-  std::vector<ByteRange> covered;
-  std::size_t text = kOption.size();
-  for (const ByteRange& range : by_size) {
-    const std::size_t item = item_for(range).size() + (covered.empty() ? 0 : 1);
-    if ((covered.size() + 1) * kEntriesPerRange > limits.table_entries) {
-      plan.refused.push_back(
-          {range, fmt::format("the kernel's memory map table is full: {} entries are left and each "
-                              "range takes {}; past that the kernel would drop RAM",
-                              limits.table_entries, kEntriesPerRange)});
-    } else if (text + item > limits.text_bytes) {
-      plan.refused.push_back(
-          {range,
-           fmt::format(
-               "the kernel command line is full: memmap= has {} of the {} bytes that kexec takes",
-               limits.text_bytes, kLongestCommandLine)});
-    } else {
-      covered.push_back(range);
-      text += item;
-    }
-  }
-  std::sort(plan.refused.begin(), plan.refused.end(),
-            [](const auto& a, const auto& b) { return a.range < b.range; });
-  if (covered.empty()) return plan;
-
-  plan.covered = RangeSet::from_ranges(std::move(covered));
-  std::vector<std::string> items;
-  for (const ByteRange& range : plan.covered.ranges()) items.push_back(item_for(range));
-  plan.artifact = fmt::format("{}{}\n", kOption, fmt::join(items, ","));
-  plan.side_effects = side_effects_of(plan.covered);
+Plan plan_e820(const RetireList& list, const E820Limits& limits, std::optional<Quoting> reserve) {
+  Plan plan;
+  const Choice choice = choose(list, limits, room_of(limits), plan);
+  if (plan.covered.empty()) return plan;
+  plan.artifact = option_for(choice.taken, reserve) + "\n";
+  plan.side_effects = {
+      kaslr_effect(choice.taken.ranges().size(), reserve),
+      "a memmap= option holds for one boot: every boot entry and every kexec needs it again"};
+  add_losses(choice, plan);
   return plan;
 }
 

@@ -1,5 +1,6 @@
 // Backend "e820": takes frames out of the x86 memory map before the kernel hands anything out, by a
-// memmap= option on the command line of the next kernel.
+// memmap= option on the command line of the next kernel. Its other forms say the same to boot
+// loaders, kexec tools and Windows (e820_forms.h).
 #pragma once
 
 #include <cstddef>
@@ -7,6 +8,8 @@
 #include <string_view>
 
 #include "backends/backend.h"
+#include "backends/command_line.h"
+#include "backends/range_choice.h"
 
 namespace poisonctl {
 
@@ -16,7 +19,10 @@ class E820Backend final : public Backend {
   [[nodiscard]] std::string_view summary() const override {
     return "leaves frames out of the memory map at boot (x86, memmap= on the command line)";
   }
+  [[nodiscard]] std::span<const std::string_view> forms() const override;
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;
+  // Errors, besides those of the files: kBadData for a command line that would void the option;
+  // kUsage for what cannot be asked for together.
   [[nodiscard]] Result<Plan> plan(const PlanRequest& request,
                                   const SysRoot& sysroot) const override;
 };
@@ -27,14 +33,17 @@ struct E820Limits {
   std::size_t text_bytes = 0;
   // Entries that may be added to the kernel's E820 table before it is full.
   std::size_t table_entries = 0;
+  // The longest command line that the loader takes, for messages.
+  std::size_t line_bytes = 0;
+  // Ranges that may become one.
+  Widening widening = {};
+  // Areas in which the option is void in the kernel that is to be started.
+  RangeSet void_areas = {};
 };
 
-// The plan for `list` within `limits`. Pure. When not everything fits, larger ranges go first, then
-// lower addresses: the same list always gives the same plan.
-Plan plan_e820(const RetireList& list, const E820Limits& limits);
-
-// `command_line` without the memmap= options that poisonctl has put there: lists in which every
-// item has the form SIZE%ADDR-1+5. Anybody else's options stay as they are.
-std::string without_own_memmap(std::string_view command_line);
+// The plan for `list` within `limits`; the artifact is the option alone. Pure. What goes first when
+// not everything fits: choose_ranges().
+Plan plan_e820(const RetireList& list, const E820Limits& limits,
+               std::optional<Quoting> reserve = {});
 
 }  // namespace poisonctl

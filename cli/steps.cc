@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
+#include "backends/command_line.h"
 #include "registry/range_text.h"
+#include "registry/sources/file_stream.h"
+#include "registry/text.h"
 
 namespace poisonctl {
 
@@ -81,6 +85,92 @@ Result<ListPolicy> list_policy(const Invocation& invocation) {
     policy.bounds = *bounds;
   }
   return policy;
+}
+
+void add_command_line_options(po::options_description& options) {
+  options.add_options()("merge", po::value<std::string>()->value_name("TEXT"),
+                        "put the option into this command line, in place of an older one of ours")(
+      "merge-file", po::value<std::string>()->value_name("FILE"),
+      "the same for the command line in FILE (- is standard input)")(
+      "loader", po::value<std::string>()->value_name("kexec|boot"),
+      "who starts the next kernel: kexec (the default, and right for both), or only a boot loader")(
+      "widen", po::value<std::string>()->value_name("SIZE"),
+      "when not all fits, join ranges less than SIZE apart: healthy memory is lost between them")(
+      "reserve", po::value<std::string>()->value_name("QUOTES"),
+      "write SIZE$ADDR, for where it is to stand: plain, shell, grub, grub-default");
+}
+
+namespace {
+
+// What a command line file holds, without the end of its last line.
+Result<std::string> read_command_line(const std::string& file) {
+  auto stream = open_file_stream(file);
+  if (!stream) return stream.error();
+  auto text = read_all(**stream, kCommandLineLimit);
+  if (text && text->ends_with('\n')) text->pop_back();
+  return text;
+}
+
+// The value of option `name` out of a table of words; nothing when it is not given.
+template <typename Value, std::size_t kSize>
+Result<std::optional<Value>> chosen_word(
+    const Invocation& invocation, const char* name,
+    const std::array<std::pair<std::string_view, Value>, kSize>& words) {
+  if (!invocation.has(name)) return std::optional<Value>();
+  const auto& given = invocation.option<std::string>(name);
+  std::string expected;
+  for (const auto& [word, value] : words) {
+    if (word == given) return std::optional<Value>(value);
+    expected += fmt::format("{}{}", expected.empty() ? "" : ", ", word);
+  }
+  return Error{ErrorCode::kUsage,
+               fmt::format("--{} '{}': expected one of {}", name, printable(given), expected)};
+}
+
+}  // namespace
+
+Result<std::uint64_t> widening_of(const Invocation& invocation) {
+  if (!invocation.has("widen")) return std::uint64_t{0};
+  // A huge page: past that, healthy memory is all that would be given up.
+  constexpr std::uint64_t kMost = 2U << 20U;
+  const auto& given = invocation.option<std::string>("widen");
+  const auto size = parse_size(given);
+  if (!size || *size > kMost) {
+    return Error{ErrorCode::kUsage, fmt::format("--widen '{}': expected a size of at most {}, such "
+                                                "as 64K",
+                                                printable(given), to_human_size(kMost))};
+  }
+  return *size;
+}
+
+Result<CommandLineRequest> command_line_request(const Invocation& invocation) {
+  constexpr std::array<std::pair<std::string_view, Loader>, 2> kLoaders = {
+      {{"kexec", Loader::kKexec}, {"boot", Loader::kBoot}}};
+  constexpr std::array<std::pair<std::string_view, Quoting>, 4> kQuotes = {
+      {{"plain", Quoting::kPlain},
+       {"shell", Quoting::kShell},
+       {"grub", Quoting::kGrub},
+       {"grub-default", Quoting::kGrubDefault}}};
+  CommandLineRequest request;
+  const auto loader = chosen_word(invocation, "loader", kLoaders);
+  if (!loader) return loader.error();
+  const auto reserve = chosen_word(invocation, "reserve", kQuotes);
+  if (!reserve) return reserve.error();
+  const auto widen = widening_of(invocation);
+  if (!widen) return widen.error();
+  request.loader = loader->value_or(Loader::kKexec);
+  request.reserve = *reserve;
+  request.widen = *widen;
+  if (invocation.has("merge") && invocation.has("merge-file")) {
+    return Error{ErrorCode::kUsage, "--merge and --merge-file: expected one of them"};
+  }
+  if (invocation.has("merge")) request.merge = invocation.option<std::string>("merge");
+  if (invocation.has("merge-file")) {
+    auto text = read_command_line(invocation.option<std::string>("merge-file"));
+    if (!text) return text.error();
+    request.merge = *std::move(text);
+  }
+  return request;
 }
 
 Result<LoadedList> load_checked_list(Invocation& invocation) {

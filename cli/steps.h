@@ -3,11 +3,13 @@
 #pragma once
 
 #include <boost/program_options/options_description.hpp>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "backends/backend.h"
 #include "cli/invocation.h"
 #include "registry/check.h"
 #include "registry/page_flags.h"
@@ -22,6 +24,13 @@ Result<std::vector<Record>> load_records(Invocation& invocation, Store& store);
 // --bounds and --include-injected: how much of what is known a list takes.
 void add_list_options(boost::program_options::options_description& options);
 Result<ListPolicy> list_policy(const Invocation& invocation);
+
+// --merge, --merge-file, --loader, --widen, --reserve: how the option for a command line is to be.
+// Errors: kUsage; those of the file.
+void add_command_line_options(boost::program_options::options_description& options);
+Result<CommandLineRequest> command_line_request(const Invocation& invocation);
+// The value of --widen, or 0.
+Result<std::uint64_t> widening_of(const Invocation& invocation);
 
 // The registry of the invocation, read, checked against its machine and bounded.
 struct LoadedList {

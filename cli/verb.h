@@ -38,6 +38,7 @@ extern const Verb kCheckVerb;
 extern const Verb kBackendsVerb;
 extern const Verb kPlanVerb;
 extern const Verb kEmitVerb;
+extern const Verb kApplyVerb;
 extern const Verb kVerifyVerb;
 extern const Verb kCaptureVerb;
 extern const Verb kTopologyVerb;

@@ -7,6 +7,27 @@ namespace poisonctl {
 
 namespace {
 
+bool lost_data(const Claim& claim) {
+  return claim.condition == Condition::kFaulty && claim.kind != EventKind::kCorrected &&
+         claim.kind != EventKind::kInjected;
+}
+
+RangeSet uncorrected_frames(std::span<const Claim> claims, PageShift shift) {
+  std::vector<ByteRange> ranges;
+  for (const Claim& claim : claims) {
+    if (lost_data(claim)) ranges.push_back(claim.range.widened_to(shift));
+  }
+  return RangeSet::from_ranges(std::move(ranges));
+}
+
+RangeSet held_by_kernel(const CheckedMachine& machine) {
+  return machine.map.kernel_image()
+      .united_with(machine.map.crash_kernel())
+      .united_with(machine.placement.initrd)
+      .united_with(machine.placement.offline_blocks)
+      .widened_to(machine.shift);
+}
+
 CheckedList bounded(CheckResult checked, std::span<const Claim> claims,
                     const CheckedMachine& machine, const ListPolicy& policy,
                     std::uint64_t generation) {
@@ -16,6 +37,9 @@ CheckedList bounded(CheckResult checked, std::span<const Claim> claims,
                             .frames = std::move(kept.kept),
                             .refused = std::move(checked.refused)},
                    .findings = std::move(checked.findings)};
+  made.list.uncorrected =
+      made.list.frames.intersected_with(uncorrected_frames(claims, machine.shift));
+  made.list.beyond_replay = made.list.frames.intersected_with(held_by_kernel(machine));
   const auto of_checks = static_cast<std::ptrdiff_t>(made.list.refused.size());
   for (Finding& finding : kept.refused) {
     made.list.refused.push_back({finding.range, reason_of(finding)});

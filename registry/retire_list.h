@@ -17,6 +17,12 @@ struct RetireList {
   PageShift page_shift;          // of the machine it is for
   RangeSet frames;               // whole frames that are RAM of this machine
   std::vector<Refusal> refused;  // what the records ask for and no backend is to do
+  // Which of `frames` come first where not all fit: those that lost data (every kind of error but
+  // corrected and injected ones),
+  RangeSet uncorrected = {};
+  // and those that this kernel itself holds (its image, the crash kernel's area, the initrd) or
+  // does not manage now (offline blocks): retiring them after the boot fails.
+  RangeSet beyond_replay = {};
 };
 
 // What a list is made by, other than the claims and the machine.

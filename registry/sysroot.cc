@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "registry/changeable_root.h"
 #include "registry/posix_file.h"
 
 namespace poisonctl {
@@ -41,7 +42,7 @@ class OpenFile final : public PositionedFile {
   std::string shown_;
 };
 
-class FolderRoot final : public SysRoot {
+class FolderRoot final : public ChangeableRoot {
  public:
   FolderRoot(UniqueFd root_fd, std::string root)
       : root_fd_(std::move(root_fd)), root_(std::move(root)) {}
@@ -104,18 +105,53 @@ class FolderRoot final : public SysRoot {
 
   Result<void> replace_file(std::string_view path, std::string_view content,
                             mode_t mode) const override {
-    const auto slash = path.rfind('/');
-    const std::string_view folder = slash == std::string_view::npos ? "." : path.substr(0, slash);
-    auto folder_fd = make_folders(folder);
+    auto folder_fd = make_folders(folder_of(path));
     if (!folder_fd) {
       return Error{ErrorCode::kCannotWrite, "cannot write " + folder_fd.error().message,
                    folder_fd.error().os_error};
     }
-    return replace_file_at(folder_fd->get(), std::string(path.substr(slash + 1)), content, mode,
-                           shown(path));
+    return replace_file_at(folder_fd->get(), std::string(path.substr(path.rfind('/') + 1)), content,
+                           mode, shown(path));
+  }
+
+  Result<std::optional<mode_t>> file_mode(std::string_view path) const override {
+    const auto folder = open_inside(folder_of(path), O_RDONLY | O_DIRECTORY);
+    if (!folder && folder.error().code == ErrorCode::kNoInput) return std::optional<mode_t>();
+    if (!folder) return folder.error();
+    struct stat status {};
+    const std::string name(path.substr(path.rfind('/') + 1));
+    if (::fstatat(folder->get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) return std::optional<mode_t>();
+      return os_error(shown(path), errno, ErrorCode::kIo);
+    }
+    if (!S_ISREG(status.st_mode)) {
+      return Error{ErrorCode::kBadData,
+                   shown(path) +
+                       ": expected a plain file; nothing else is changed, not a link "
+                       "either. Look at what is there"};
+    }
+    constexpr mode_t kPermissions = 07777;
+    return std::optional<mode_t>(status.st_mode & kPermissions);
+  }
+
+  Result<void> remove_file(std::string_view path) const override {
+    const auto cannot = [&](int error_number) {
+      return os_error("cannot remove " + shown(path), error_number, ErrorCode::kCannotWrite);
+    };
+    const auto folder = open_inside(folder_of(path), O_RDONLY | O_DIRECTORY);
+    if (!folder) return cannot(folder.error().os_error);
+    const std::string name(path.substr(path.rfind('/') + 1));
+    if (::unlinkat(folder->get(), name.c_str(), 0) != 0) return cannot(errno);
+    if (::fsync(folder->get()) != 0) return cannot(errno);
+    return {};
   }
 
  private:
+  static std::string_view folder_of(std::string_view path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string_view::npos ? "." : path.substr(0, slash);
+  }
+
   // Opens `path` so that no link and no ".." leaves the root.
   Result<UniqueFd> open_inside(std::string_view path, int flags) const {
     const std::string name(path);
@@ -167,6 +203,12 @@ std::string SysRoot::shown(std::string_view path) const {
 }
 
 Result<std::unique_ptr<SysRoot>> open_sysroot(const std::string& folder) {
+  auto root = open_changeable_root(folder);
+  if (!root) return root.error();
+  return std::unique_ptr<SysRoot>(*std::move(root));
+}
+
+Result<std::unique_ptr<ChangeableRoot>> open_changeable_root(const std::string& folder) {
   UniqueFd fd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid()) return os_error("machine tree " + folder, errno, ErrorCode::kNoInput);
   std::string root = folder;
@@ -184,7 +226,8 @@ Result<std::unique_ptr<SysRoot>> open_sysroot(const std::string& folder) {
                    errno};
     }
   }
-  return std::unique_ptr<SysRoot>(std::make_unique<FolderRoot>(std::move(fd), std::move(root)));
+  return std::unique_ptr<ChangeableRoot>(
+      std::make_unique<FolderRoot>(std::move(fd), std::move(root)));
 }
 
 }  // namespace poisonctl

@@ -1,6 +1,9 @@
 // poisonctl emit: the artifact of one backend, and nothing else, on standard output or in a file.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "backends/table.h"
 #include "cli/steps.h"
@@ -16,8 +19,24 @@ namespace po = boost::program_options;
 
 void add_options(po::options_description& options) {
   options.add_options()("output,o", po::value<std::string>()->value_name("FILE"),
-                        "write to FILE, all of it or nothing");
+                        "write to FILE, all of it or nothing")(
+      "form", po::value<std::string>()->value_name("FORM"),
+      "of e820: badram, cutmem, bcdedit, table, setup-data");
   add_list_options(options);
+  add_command_line_options(options);
+}
+
+// What --form asks for, which the backend must have.
+Result<std::string_view> chosen_form(const Invocation& invocation, const Backend& backend) {
+  if (!invocation.has("form")) return std::string_view();
+  const auto& name = invocation.option<std::string>("form");
+  const auto forms = backend.forms();
+  const auto found = std::find(forms.begin(), forms.end(), name);
+  if (found != forms.end()) return *found;
+  return Error{ErrorCode::kUsage, forms.empty()
+                                      ? fmt::format("--form: {} has one form only", backend.name())
+                                      : fmt::format("--form '{}': expected one of {}",
+                                                    printable(name), fmt::join(forms, ", "))};
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
@@ -34,15 +53,21 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!availability.available) {
     return Error{ErrorCode::kNotAvailable, fmt::format("{}: {}", name, availability.reason)};
   }
+  const auto form = chosen_form(invocation, *backend);
+  if (!form) return form.error();
+  const auto command_line = command_line_request(invocation);
+  if (!command_line) return command_line.error();
   const auto list = load_retire_list(invocation);
   if (!list) return list.error();
-  const auto plan = backend->plan({*list}, **root);
+  const auto plan =
+      backend->plan({.list = *list, .form = *form, .command_line = *command_line}, **root);
   if (!plan) return plan.error();
 
   Output& output = invocation.output();
   for (const Refusal& refusal : plan->refused) {
     output.warning(fmt::format("{} is not covered: it {}", to_text(refusal.range), refusal.reason));
   }
+  for (const std::string& effect : plan->side_effects) output.detail(effect);
   if (invocation.has("output")) {
     constexpr mode_t kMode = 0644;
     const auto& file = invocation.option<std::string>("output");

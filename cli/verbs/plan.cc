@@ -41,13 +41,13 @@ Plan plan_of_unavailable(const RetireList& list, const std::string& reason) {
 }
 
 Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
-                              const SysRoot& sysroot) {
+                              const CommandLineRequest& command_line, const SysRoot& sysroot) {
   BackendPlan made{&backend, backend.probe(sysroot), {}};
   if (!made.availability.available) {
     made.plan = plan_of_unavailable(list, made.availability.reason);
     return made;
   }
-  auto plan = backend.plan({list}, sysroot);
+  auto plan = backend.plan({.list = list, .command_line = command_line}, sysroot);
   if (!plan) return plan.error();
   made.plan = *std::move(plan);
   return made;
@@ -85,18 +85,25 @@ std::string plan_text(const BackendPlan& made) {
   return text;
 }
 
+void add_options(boost::program_options::options_description& options) {
+  add_list_options(options);
+  add_command_line_options(options);
+}
+
 Result<ExitStatus> run(Invocation& invocation) {
   const auto backends = chosen_backends(invocation.arguments());
   if (!backends) return backends.error();
   const auto root = invocation.sysroot();
   if (!root) return root.error();
+  const auto command_line = command_line_request(invocation);
+  if (!command_line) return command_line.error();
   const auto list = load_retire_list(invocation);
   if (!list) return list.error();
 
   std::vector<BackendPlan> plans;
   bool refused = false;
   for (const Backend* backend : *backends) {
-    auto made = make_plan(*backend, *list, **root);
+    auto made = make_plan(*backend, *list, *command_line, **root);
     if (!made) return made.error();
     const bool asked_for = !invocation.arguments().empty();
     if (asked_for && !made->availability.available) {
@@ -131,7 +138,7 @@ const Verb kPlanVerb = {
     .least_arguments = 0,
     .most_arguments = 64,
     .has_json = true,
-    .add_options = add_list_options,
+    .add_options = add_options,
     .run = run,
 };
 

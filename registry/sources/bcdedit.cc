@@ -52,8 +52,15 @@ class BcdReader {
 
   Result<void> take_line(std::string_view line, const std::string& place) {
     if (auto text = check_is_text(line, place, kHowTo); !text) return text;
-    if (line.find("{badmemory}") != std::string_view::npos) found_ = true;
+    constexpr std::string_view kObject = "{badmemory}";
     constexpr std::string_view kElement = "badmemorylist";
+    if (const auto object = line.find(kObject); object != std::string_view::npos) {
+      found_ = true;
+      const std::string_view rest = trim(line.substr(object + kObject.size()));
+      if (line.starts_with("bcdedit /set ") && rest.starts_with(kElement)) {
+        return take_numbers(rest.substr(kElement.size()), place);
+      }
+    }
     const bool indented = !line.empty() && (line[0] == ' ' || line[0] == '\t');
     if (line.substr(0, kElement.size()) == kElement) {
       found_ = in_list_ = true;

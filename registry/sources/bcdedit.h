@@ -1,6 +1,8 @@
 // Windows' list of bad memory: the text that `bcdedit /enum {badmemory}` prints.
 //   badmemorylist           0xb7
 //                           0xb8
+// or the command that makes it, as 'emit e820 --form bcdedit' writes it:
+//   bcdedit /set {badmemory} badmemorylist 0xb7 0xb8
 // The numbers are page frames of 4 KiB, hexadecimal (BcdLibraryIntegerList_BadMemoryList, element
 // 0x1700000a). Windows lists a page once it predicts from corrected errors that the page will fail,
 // or because somebody put it there; it does not say which, so events are kUncorrected.

@@ -13,11 +13,14 @@ normalised() {
     -e "s/uid $(id -u),/uid UID,/g" -e "s/\"uid\": $(id -u),/\"uid\": UID,/g"
 }
 
+# What poisonctl writes as bytes, in hexadecimal.
+p_hex() { p "$@" | od -An -v -tx1; }
+
 # NAME STATUS WORDS...: what poisonctl WORDS prints is the file NAME, and it ends with STATUS.
 is_golden() {
   local file=$GOLDEN/$1 wanted=$2
   shift 2
-  ends "$wanted" p "$@"
+  ends "$wanted" "${RUN:-p}" "$@"
   if [ -n "${POISONCTL_UPDATE_GOLDEN:-}" ]; then
     printf '%s\n' "$output" | normalised > "$file"
   fi
@@ -44,6 +47,13 @@ is_golden() {
   is_golden plan.json 1 --json plan
   is_golden backends.txt 0 backends
   is_golden emit-e820.txt 1 emit e820
+  is_golden emit-merged.txt 1 emit e820 --merge 'root=/dev/sda1 ro  memmap=0x1000%0x9000-1+5 a="b c" -- single'
+  is_golden emit-reserve.txt 1 emit e820 --reserve grub-default
+  is_golden emit-badram.txt 1 emit e820 --form badram
+  is_golden emit-cutmem.txt 1 emit e820 --form cutmem
+  is_golden emit-bcdedit.txt 1 emit e820 --form bcdedit
+  RUN=p_hex is_golden emit-table.hex 0 emit e820 --form table
+  RUN=p_hex is_golden emit-setup-data.hex 0 emit e820 --form setup-data
   p -q record 0x3800000-0x3803fff
   is_golden emit-e820-after.txt 1 emit e820
 }

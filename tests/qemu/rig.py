@@ -222,6 +222,8 @@ class Machine:
     kind: str = ""  # QEMU's -machine; empty: the architecture's default
     qemu: Program | None = None  # none: the one that is installed
     extra: tuple[str, ...] = ()  # further QEMU arguments
+    # QEMU arguments with a boot loader, which then starts the kernel; none: QEMU does.
+    loader: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -390,8 +392,8 @@ class Guest:
             "-accel", "tcg", "-machine", machine.kind or kind.machine, "-cpu", machine.cpu or kind.cpu,
             "-smp", str(machine.cpus), "-m", str(machine.memory_mib),
             "-nodefaults", "-display", "none", "-no-reboot",
-            "-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs),
-            "-append", self.command_line(),
+            *(machine.loader or ("-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs),
+                                 "-append", self.command_line())),
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=control,fd={control_end.fileno()}", "-serial",
             "chardev:control",

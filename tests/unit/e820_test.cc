@@ -11,6 +11,7 @@
 #include <random>
 
 #include "registry/text.h"
+#include "tests/unit/kernel_model.h"
 #include "tests/unit/temp_tree.h"
 #include "tests/unit/test_ranges.h"
 
@@ -149,42 +150,6 @@ TEST(E820, TheCommandLineIsFilledToItsLastByteAndNotBeyond) {
   }
 }
 
-TEST(E820, WithoutOwnMemmapKeepsWhatOthersHaveSet) {
-  struct Case {
-    std::string_view given;
-    std::string_view kept;
-  };
-  constexpr Case kCases[] = {
-      {"", ""},
-      {"ro quiet", "ro quiet"},
-      {"ro memmap=0x1000%0x8000000-1+5 quiet", "ro quiet"},
-      {"memmap=0x1000%0x8000000-1+5,0x2000%0x9000000-1+5", ""},
-      {"memmap=0x1000%0x1000-1+5 memmap=0x1000%0x3000-1+5 ro", "ro"},
-      {"  ro \t quiet  ", "ro quiet"},
-      // Anybody else's stay.
-      {"memmap=exactmap memmap=640K@0", "memmap=exactmap memmap=640K@0"},
-      {"memmap=4G!12G", "memmap=4G!12G"},
-      {"memmap=10M$0x18690000", "memmap=10M$0x18690000"},
-      {"memmap=64K#0x18690000", "memmap=64K#0x18690000"},
-      {"memmap=512M", "memmap=512M"},
-      {"memmap=0x1000%0x1000-1+2", "memmap=0x1000%0x1000-1+2"},
-      {"memmap=0x1000%0x1000+5", "memmap=0x1000%0x1000+5"},
-      {"memmap=0x1000%0x1000-1", "memmap=0x1000%0x1000-1"},
-      {"memmap=0x1000%0x1000", "memmap=0x1000%0x1000"},
-      {"memmap=4K%0x1000-1+5", "memmap=4K%0x1000-1+5"},
-      {"memmap=0x1000%4096-1+5", "memmap=0x1000%4096-1+5"},
-      {"memmap=0x1000%0x1000-1+55", "memmap=0x1000%0x1000-1+55"},
-      {"memmap=0x1000%0x1000-1+5,", "memmap=0x1000%0x1000-1+5,"},
-      {"memmap=", "memmap="},
-      {"memmap=%-1+5", "memmap=%-1+5"},
-      // A list that somebody else has added to is theirs.
-      {"memmap=0x1000%0x1000-1+5,4G!12G", "memmap=0x1000%0x1000-1+5,4G!12G"},
-      {"memmap=exactmap,0x1000%0x1000-1+5", "memmap=exactmap,0x1000%0x1000-1+5"},
-      {"xmemmap=0x1000%0x1000-1+5", "xmemmap=0x1000%0x1000-1+5"},
-  };
-  for (const Case& c : kCases) EXPECT_EQ(without_own_memmap(c.given), c.kept) << c.given;
-}
-
 // A machine of `entries` firmware ranges, booted with `command_line`.
 void write_machine(const TempTree& tree, std::size_t entries, const std::string& command_line) {
   tree.write("proc/cmdline", command_line + "\n");
@@ -279,111 +244,6 @@ TEST(E820, TheMemmapOfThisBootDoesNotCrowdOutThatOfTheNext) {
   EXPECT_EQ(first->artifact, second->artifact);
 }
 
-// What an x86 kernel does with memmap=, written from what it does and not from how: a table of
-// bounded size, an item that changes the type of the parts of its range that are RAM, and entries
-// that are lost when the table is full (arch/x86/kernel/e820.c; Linux 7.2).
-class KernelModel {
- public:
-  KernelModel(const RangeSet& ram, std::size_t capacity) : capacity_(capacity) {
-    for (const ByteRange& range : ram.ranges()) add({range, kRam});
-  }
-
-  // False where the kernel would say "malformed" and go on.
-  [[nodiscard]] bool boot(std::string_view option) {
-    if (!option.starts_with("memmap=")) return false;
-    option.remove_prefix(7);
-    while (!option.empty()) {
-      const auto comma = option.find(',');
-      if (!apply(std::string(option.substr(0, comma)))) return false;
-      option.remove_prefix(comma == std::string_view::npos ? option.size() : comma + 1);
-    }
-    return true;
-  }
-
-  [[nodiscard]] RangeSet of_type(int type) const {
-    std::vector<ByteRange> ranges;
-    for (const Entry& entry : entries_) {
-      if (entry.type == type) ranges.push_back(entry.range);
-    }
-    return RangeSet::from_ranges(std::move(ranges));
-  }
-
-  static constexpr int kRam = 1;
-  static constexpr int kUnusable = 5;
-
- private:
-  struct Entry {
-    ByteRange range;
-    int type;
-  };
-
-  // A number of any base with an optional K, M, G, T, P or E, as the kernel's memparse reads it.
-  static std::uint64_t number_at(const char*& text) {
-    char* end = nullptr;
-    std::uint64_t value = std::strtoull(text, &end, 0);
-    static constexpr std::string_view kSuffixes = "KMGTPE";
-    const auto suffix = kSuffixes.find(static_cast<char>(*end & ~0x20));
-    if (*end != '\0' && suffix != std::string_view::npos) {
-      value <<= 10 * (suffix + 1);
-      ++end;
-    }
-    text = end;
-    return value;
-  }
-
-  bool apply(const std::string& item) {
-    const char* at = item.c_str();
-    const std::uint64_t size = number_at(at);
-    if (at == item.c_str() || *at != '%') return false;  // no other form is ours to model
-    ++at;
-    const std::uint64_t start = number_at(at);
-    int from = 0;
-    int to = 0;
-    if (*at == '-') {
-      ++at;
-      from = static_cast<int>(number_at(at));
-    }
-    if (*at == '+') {
-      ++at;
-      to = static_cast<int>(number_at(at));
-    }
-    const auto changed = ByteRange::from_size(PhysAddr(start), size);
-    if (*at != '\0' || from == 0 || to == 0 || from == to || !changed) return false;
-    change(*changed, from, to);
-    return true;
-  }
-
-  void change(const ByteRange& changed, int from, int to) {
-    // Entries that are added while going through are gone through as well.
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (entries_[i].type != from || !entries_[i].range.overlaps(changed)) continue;
-      const ByteRange whole = entries_[i].range;
-      const PhysAddr begin = std::max(whole.begin(), changed.begin());
-      const PhysAddr last = std::min(whole.last(), changed.last());
-      const auto before = begin == whole.begin()
-                              ? std::nullopt
-                              : ByteRange::from_last(whole.begin(), PhysAddr(begin.value() - 1));
-      const auto after = last == whole.last()
-                             ? std::nullopt
-                             : ByteRange::from_last(PhysAddr(last.value() + 1), whole.last());
-      if (!before && !after) {
-        entries_[i].type = to;
-        continue;
-      }
-      entries_[i].range = before ? *before : *after;
-      add({*ByteRange::from_last(begin, last), to});
-      if (before && after) add({*after, from});
-    }
-  }
-
-  void add(const Entry& entry) {
-    if (entries_.size() < capacity_) entries_.push_back(entry);  // else the kernel only complains
-  }
-
-  std::size_t capacity_;
-  std::vector<Entry> entries_;
-};
-
 std::string line_of(const Plan& plan) {
   return plan.artifact.empty() ? std::string() : plan.artifact.substr(0, plan.artifact.size() - 1);
 }
@@ -397,8 +257,12 @@ TEST(E820, TheModelLosesTheRamAboveWhenTheTableOverflows) {
   ASSERT_TRUE(full.boot("memmap=0x1000%0x8000-1+5"));
   EXPECT_EQ(full.of_type(KernelModel::kRam), set_of({range(0, 0x7fff)}));
   KernelModel refusing(ram, 3);
-  EXPECT_FALSE(refusing.boot("memmap=0x1000$0x8000"));
   EXPECT_FALSE(refusing.boot("memmap=0x1000%0x8000-1+1"));
+  EXPECT_FALSE(refusing.boot("memmap=x"));
+  // One '$' that a shell has taken: a limit.
+  KernelModel limited(ram, 3);
+  EXPECT_FALSE(limited.boot("memmap=0x1000\\$0x8000"));
+  EXPECT_EQ(limited.of_type(KernelModel::kRam), set_of({range(0, 0xfff)}));
 }
 
 // 1,000 maps and lists, with limits from none to plenty.
@@ -446,6 +310,231 @@ TEST(E820, TheKernelTakesAwayExactlyWhatIsCoveredAndKeepsTheRamAbove) {
   }
   EXPECT_GT(covered, 10000U);
   EXPECT_GT(refused, 10000U);
+}
+
+// What somebody may have on a command line before ours, and what a shell leaves of it.
+std::string random_command_line(std::mt19937_64& random) {
+  constexpr std::string_view kWords[] = {"ro",
+                                         "root=/dev/sda1",
+                                         "dyndbg=\"file a +p\"",
+                                         "\"quiet\"",
+                                         "console=ttyS0,115200",
+                                         "memmap=0x3000%0x5000-1+5",
+                                         "memmap=0x1000%0x77000-1+5,0x1000%0x99000-1+5",
+                                         "memmap=0x20000$0x40000",
+                                         "memmap=64K#0x80000",
+                                         "memmap=0x4000%0x200000-1+2",
+                                         "mem=64M",
+                                         "memmap=96M",
+                                         "memmap=hello",
+                                         "memmap=exactmap memmap=48M@0 memmap=16M@64M",
+                                         "memmap=1M@1M",
+                                         "memmap=0x10000%0x300000-5+1"};
+  constexpr std::string_view kBlanks[] = {" ", "  ", "\t", " \t "};
+  std::string line;
+  for (std::uint64_t i = random() % 7; i != 0; --i) {
+    line += kWords[random() % std::size(kWords)];
+    line += kBlanks[random() % std::size(kBlanks)];
+  }
+  if (random() % 4 == 0) line += "-- memmap=1G init";
+  return line;
+}
+
+// 1,000 lists, each merged into a command line: the kernel that reads it has the RAM that it would
+// have had by the rest of it, without exactly what the plan says.
+TEST(E820, MergedIntoAnyCommandLineTheKernelTakesAwayExactlyWhatIsCovered) {
+  std::mt19937_64 random(821);
+  std::size_t widened = 0;
+  for (int round = 0; round < 1000; ++round) {
+    const RangeSet ram = set_of({range(0, 0x9ffff), range(0x100000, 0x7ffffff)});
+    std::vector<ByteRange> wanted;
+    for (std::uint64_t i = random() % 60; i != 0; --i) {
+      wanted.push_back(frames(0x100 + random() % 0x3e00, 1 + random() % 3));
+    }
+    RetireList list = list_of(wanted);
+    for (const ByteRange& part : list.frames.ranges()) {
+      if (random() % 2 == 0) list.uncorrected = list.uncorrected.united_with(set_of({part}));
+    }
+    const std::string before = random_command_line(random);
+    SCOPED_TRACE(before);
+    const auto base = merge_base(before, "it");
+    ASSERT_TRUE(base.ok());
+    E820Limits limits = {.text_bytes = random() % 1500, .table_entries = random() % 130};
+    limits.widening = {random() % 3 * 0x10000, ram};
+    const Plan plan = plan_e820(list, limits);
+    ASSERT_EQ(plan.covered.united_with(refused_in(plan)), list.frames);
+    ASSERT_TRUE(plan.covered.intersected_with(refused_in(plan)).empty());
+
+    const std::size_t entries = ram.ranges().size() + 2 * base->foreign_items;
+    KernelModel without(ram, entries);
+    without.boot(base->text);
+    KernelModel with(ram, entries + limits.table_entries);
+    with.boot(merged(*base, line_of(plan)));
+    const RangeSet ram_before = without.of_type(KernelModel::kRam);
+    const RangeSet gone = ram_before.minus(with.of_type(KernelModel::kRam));
+    ASSERT_TRUE(with.of_type(KernelModel::kRam).minus(ram_before).empty());
+    ASSERT_TRUE(with.of_type(KernelModel::kRam).intersected_with(plan.covered).empty());
+    if (limits.widening.gap == 0) {
+      ASSERT_EQ(gone, plan.covered.intersected_with(ram_before));
+    } else if (gone.minus(plan.covered).bytes() != 0) {
+      ++widened;
+      const std::string effect =
+          to_human_size(gone.minus(plan.covered).bytes()) + " of that is healthy";
+      const bool told = std::any_of(
+          plan.side_effects.begin(), plan.side_effects.end(),
+          [&](const std::string& told_effect) { return told_effect.starts_with(effect); });
+      // A command line that takes away some of the gaps itself makes it less.
+      ASSERT_TRUE(told || ram_before != ram);
+    }
+  }
+  EXPECT_GT(widened, 100U);
+}
+
+TEST(E820, ErrorsThatLostDataComeBeforeLargerRangesWithout) {
+  RetireList list = list_of({frames(10, 1), frames(20, 2), frames(30, 1), frames(40, 5)});
+  list.uncorrected = set_of({frames(10, 1), frames(20, 2)});
+  list.beyond_replay = set_of({frames(10, 1), frames(30, 1)});
+  const std::vector<ByteRange> order = {frames(10, 1), frames(20, 2), frames(30, 1), frames(40, 5)};
+  for (std::size_t count = 0; count <= order.size(); ++count) {
+    const Plan plan = plan_e820(list, {.text_bytes = 1000, .table_entries = 2 * count});
+    EXPECT_EQ(plan.covered, set_of({order.begin(), order.begin() + static_cast<long>(count)}));
+  }
+}
+
+TEST(E820, FramesInScratchAreasOfKhoAreRefusedForKexecAlone) {
+  TempTree tree;
+  write_machine(tree, 1, "ro kho=on");
+  tree.write("sys/kernel/debug/kho/out/scratch_phys", "0x200000\n");
+  tree.write("sys/kernel/debug/kho/out/scratch_len", "0x100000\n");
+  const RetireList list = list_of({frames(0x1ff, 2), frames(0x400, 1)});
+  const auto kexec = E820Backend().plan({list}, *tree.open());
+  ASSERT_TRUE(kexec.ok()) << kexec.error().message;
+  EXPECT_EQ(kexec->artifact, "memmap=0x1000%0x1ff000-1+5,0x1000%0x400000-1+5\n");
+  ASSERT_EQ(kexec->refused.size(), 1U);
+  EXPECT_EQ(kexec->refused[0].range, frames(0x200, 1));
+  EXPECT_NE(kexec->refused[0].reason.find("KHO"), std::string::npos);
+  EXPECT_EQ(kexec->covered.united_with(refused_in(*kexec)), list.frames);
+  const auto boot =
+      E820Backend().plan({.list = list, .command_line = {.loader = Loader::kBoot}}, *tree.open());
+  ASSERT_TRUE(boot.ok());
+  EXPECT_EQ(boot->covered, list.frames);
+}
+
+TEST(E820, RangesAreNeverJoinedAcrossAScratchAreaOrAHole) {
+  TempTree tree;
+  write_machine(tree, 1, "ro kho=on " + std::string(1970, 'x'));
+  tree.write("proc/iomem", "00000000-00101fff : System RAM\n00103000-ffffffff : System RAM\n");
+  tree.write("sys/kernel/debug/kho/out/scratch_phys", "0x202000\n");
+  tree.write("sys/kernel/debug/kho/out/scratch_len", "0x1000\n");
+  const RetireList list = list_of({frames(0x101, 1), frames(0x103, 1), frames(0x201, 1),
+                                   frames(0x203, 1), frames(0x301, 1), frames(0x303, 1)});
+  const auto plan =
+      E820Backend().plan({.list = list, .command_line = {.widen = 0x4000}}, *tree.open());
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->artifact, "memmap=0x3000%0x301000-1+5\n");
+  EXPECT_EQ(plan->covered, set_of({frames(0x301, 1), frames(0x303, 1)}));
+  EXPECT_EQ(plan->covered.united_with(refused_in(*plan)), list.frames);
+}
+
+// 2047 bytes for a boot loader, 2016 for kexec, and room for what kdump adds.
+TEST(E820, EachLoaderHasItsOwnLongestCommandLine) {
+  struct Case {
+    Loader loader;
+    std::string_view words;
+    std::size_t kept_free;
+    std::size_t longest;
+  };
+  constexpr Case kCases[] = {{Loader::kKexec, "ro", 0, 2016},
+                             {Loader::kBoot, "ro", 0, 2047},
+                             {Loader::kBoot, "ro", 100, 1947},
+                             {Loader::kKexec, "ro crashkernel=256M", 0, 2016 - 128},
+                             {Loader::kBoot, "ro crashkernel=256M", 0, 2047 - 128}};
+  for (const Case& c : kCases) {
+    TempTree tree;
+    write_machine(tree, 1, "another");
+    tree.write("boot/config-7.2.13", "CONFIG_NODES_SHIFT=10\n");
+    const CommandLineRequest request = {
+        .loader = c.loader, .merge = std::string(c.words), .kept_free = c.kept_free};
+    const RetireList list = scattered(500);
+    const auto plan = E820Backend().plan({.list = list, .command_line = request}, *tree.open());
+    ASSERT_TRUE(plan.ok());
+    ASSERT_TRUE(plan->artifact.starts_with(std::string(c.words) + " memmap="));
+    EXPECT_LE(plan->artifact.size() - 1, c.longest);
+    EXPECT_GT(plan->artifact.size() - 1 + std::string_view(",0x1000%0x100000-1+5").size(),
+              c.longest);
+  }
+}
+
+TEST(E820, OptionsOfOthersTakeTheirPartOfTheTable) {
+  TempTree tree;
+  write_machine(tree, 40, "ro");
+  const RetireList list = scattered(60);
+  const auto plan = [&](const std::string& line) {
+    auto made = E820Backend().plan({.list = list, .command_line = {.merge = line}}, *tree.open());
+    EXPECT_TRUE(made.ok());
+    return made->covered.ranges().size();
+  };
+  EXPECT_EQ(plan("ro"), (131U - 40 - 16) / 2);
+  EXPECT_EQ(plan("ro memmap=1M$1G,1M$2G memmap=4G!8G"), (131U - 40 - 16 - 6) / 2);
+  EXPECT_EQ(plan("ro memmap=0x1000%0x8000000-1+5"), (131U - 40 - 16) / 2);
+}
+
+TEST(E820, AQuoteWithoutAnEndIsRefusedAndWhatLimitsMemoryIsTold) {
+  TempTree tree;
+  write_machine(tree, 1, "ro mem=1G -- single");
+  const RetireList list = scattered(2);
+  const auto bad =
+      E820Backend().plan({.list = list, .command_line = {.merge = "ro a=\"b"}}, *tree.open());
+  ASSERT_FALSE(bad.ok());
+  EXPECT_EQ(bad.error().code, ErrorCode::kBadData);
+  EXPECT_NE(bad.error().message.find("byte 5"), std::string::npos) << bad.error().message;
+  const auto plan = E820Backend().plan({list}, *tree.open());
+  ASSERT_TRUE(plan.ok());
+  std::string all;
+  for (const std::string& effect : plan->side_effects) all += effect + "\n";
+  EXPECT_NE(all.find("mem=1G is a limit"), std::string::npos) << all;
+  EXPECT_NE(all.find("has '--'"), std::string::npos) << all;
+}
+
+TEST(E820, ReservingIsWrittenForWhereItStands) {
+  const RetireList list = list_of({frames(0x8000, 1), frames(0x9000, 1)});
+  const std::pair<Quoting, std::string_view> cases[] = {
+      {Quoting::kPlain, "memmap=0x1000$0x8000000,0x1000$0x9000000\n"},
+      {Quoting::kShell, "'memmap=0x1000$0x8000000,0x1000$0x9000000'\n"},
+      {Quoting::kGrub, "memmap=0x1000\\$0x8000000,0x1000\\$0x9000000\n"},
+      {Quoting::kGrubDefault, "memmap=0x1000\\\\\\$0x8000000,0x1000\\\\\\$0x9000000\n"},
+  };
+  for (const auto& [quoting, artifact] : cases) {
+    const Plan plan = plan_e820(list, kRoomy, quoting);
+    EXPECT_EQ(plan.artifact, artifact);
+    EXPECT_NE(plan.side_effects[0].find("by BIOS or kexec it is"), std::string::npos);
+  }
+  const Plan many = plan_e820(scattered(5), kRoomy, Quoting::kPlain);
+  EXPECT_NE(many.side_effects[0].find("4 memmap= regions at most"), std::string::npos);
+  KernelModel kernel(set_of({range(0, 0xfffffff)}), 10);
+  EXPECT_TRUE(kernel.boot("memmap=0x1000$0x8000000,0x1000$0x9000000"));
+  EXPECT_EQ(kernel.of_type(KernelModel::kReserved), list.frames);
+  EXPECT_FALSE(kernel.of_type(KernelModel::kRam).overlaps(frames(0x8000, 1)));
+}
+
+TEST(E820, WhatCannotBeAskedForTogetherIsSaid) {
+  TempTree tree;
+  write_machine(tree, 1, "ro");
+  const RetireList list = scattered(1);
+  const PlanRequest requests[] = {
+      {.list = list, .command_line = {.merge = "ro", .reserve = Quoting::kShell}},
+      {.list = list, .form = "table", .command_line = {.merge = "ro"}},
+      {.list = list, .form = "badram", .command_line = {.reserve = Quoting::kGrub}},
+  };
+  for (const PlanRequest& request : requests) {
+    const auto plan = E820Backend().plan(request, *tree.open());
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.error().code, ErrorCode::kUsage);
+  }
+  const auto plain = E820Backend().plan(
+      {.list = list, .command_line = {.merge = "ro", .reserve = Quoting::kPlain}}, *tree.open());
+  ASSERT_TRUE(plain.ok());
+  EXPECT_EQ(plain->artifact, "ro memmap=0x1000$0x100000\n");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "registry/changeable_root.h"
 #include "tests/unit/fake_sysroot.h"
 #include "tests/unit/temp_tree.h"
 #include "tests/unit/unprivileged.h"
@@ -249,6 +250,32 @@ TEST(FakeSysRoot, RecordsAndFails) {
   EXPECT_EQ((*file)->read_at(6, std::as_writable_bytes(std::span(buffer))).value(), 4U);
   EXPECT_EQ(fake.used(), (Names{"a", "b", "a"}));
   EXPECT_EQ(fake.bytes_read_at(), 9U);
+}
+
+TEST(ChangeableRoot, TellsTheModeOfPlainFilesAndRemovesThem) {
+  TempTree tree;
+  tree.write("etc/file", "x");
+  ASSERT_EQ(::chmod(tree.path("etc/file").c_str(), 0640), 0);
+  tree.link("etc/link", "file");
+  tree.link("outside", "/etc");
+  const auto root = open_changeable_root(tree.path());
+  ASSERT_TRUE(root.ok());
+  EXPECT_EQ((*root)->file_mode("etc/file").value(), mode_t{0640});
+  EXPECT_EQ((*root)->file_mode("etc/none").value(), std::nullopt);
+  EXPECT_EQ((*root)->file_mode("none/at/all").value(), std::nullopt);
+  for (const char* other : {"etc/link", "etc"}) {
+    const auto mode = (*root)->file_mode(other);
+    ASSERT_FALSE(mode.ok()) << other;
+    EXPECT_EQ(mode.error().code, ErrorCode::kBadData);
+  }
+  // Inside the root, "/etc" is the tree's own.
+  EXPECT_EQ((*root)->file_mode("outside/file").value(), mode_t{0640});
+  ASSERT_TRUE((*root)->remove_file("outside/file").ok());
+  EXPECT_EQ((*root)->file_mode("etc/file").value(), std::nullopt);
+  const auto again = (*root)->remove_file("etc/file");
+  ASSERT_FALSE(again.ok());
+  EXPECT_NE(again.error().message.find("cannot remove"), std::string::npos);
+  EXPECT_NE(again.error().message.find("etc/file"), std::string::npos);
 }
 
 }  // namespace

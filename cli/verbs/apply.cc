@@ -1,0 +1,216 @@
+// poisonctl apply: puts the option for the next kernels into the files that make their command
+// lines, or takes it out again.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "backends/boot_files.h"
+#include "backends/command_line.h"
+#include "backends/table.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/range_text.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+namespace {
+
+namespace po = boost::program_options;
+
+// What a boot loader puts before the words of a file: BOOT_IMAGE=, initrd=.
+constexpr std::size_t kLoaderWords = 128;
+
+void add_options(po::options_description& options) {
+  options.add_options()("dry-run", "only say what would be changed")(
+      "undo", "take the option out, and leave the files as they were before it")(
+      "only", po::value<std::vector<std::string>>()->value_name("TARGET"),
+      "grub, kernel-install, loader-entries or kexec; may be given more than once")(
+      "force", "also write or remove a file of ours that somebody has edited")(
+      "widen", po::value<std::string>()->value_name("SIZE"),
+      "when not all fits, join ranges less than SIZE apart: healthy memory is lost between them");
+  add_list_options(options);
+}
+
+Result<std::vector<BootTarget>> chosen_targets(const Invocation& invocation) {
+  std::vector<BootTarget> targets;
+  if (!invocation.has("only")) return targets;
+  for (const std::string& word : invocation.option<std::vector<std::string>>("only")) {
+    const auto target = boot_target_from(word);
+    if (!target) {
+      return Error{
+          ErrorCode::kUsage,
+          fmt::format("--only '{}': expected grub, kernel-install, loader-entries or kexec",
+                      printable(word))};
+    }
+    targets.push_back(*target);
+  }
+  return targets;
+}
+
+// The files of this run. Errors: kNotAvailable when there is none.
+Result<BootFiles> files_of_run(const Invocation& invocation, const ChangeableRoot& root) {
+  const auto targets = chosen_targets(invocation);
+  if (!targets) return targets.error();
+  auto found = find_boot_files(root);
+  if (!found) return found.error();
+  std::erase_if(found->files, [&](const BootFile& file) {
+    return !targets->empty() &&
+           std::find(targets->begin(), targets->end(), file.target) == targets->end();
+  });
+  if (!found->files.empty()) return found;
+  return Error{ErrorCode::kNotAvailable,
+               fmt::format("{}: no boot configuration that poisonctl knows{}: expected "
+                           "/etc/default/grub with /etc/default/grub.d, /etc/kernel/cmdline, "
+                           "loader/entries in /boot or /efi, or /etc/default/kexec.d. Give the "
+                           "output of 'poisonctl emit e820' to the boot loader by hand",
+                           root.root(), targets->empty() ? "" : " among those of --only")};
+}
+
+// How the option is to be so that it fits into the longest of all command lines.
+Result<CommandLineRequest> request_for(const Invocation& invocation, const BootFiles& files,
+                                       const SysRoot& root) {
+  const auto running = root.read("proc/cmdline");
+  if (!running) return running.error();
+  CommandLineRequest request{.merge = std::string(trim(*running))};
+  for (const BootFile& file : files.files) {
+    auto lines = command_lines_in(file, root.shown(file.path));
+    if (!lines) return lines.error();
+    for (std::string& line : *lines) {
+      if (line.size() + kLoaderWords <= request.merge->size() + request.kept_free) continue;
+      request.merge = std::move(line);
+      request.kept_free = kLoaderWords;
+    }
+  }
+  const auto widen = widening_of(invocation);
+  if (!widen) return widen.error();
+  request.widen = *widen;
+  return request;
+}
+
+// The option in a command line that it was merged into; empty when there is none.
+std::string option_in(std::string_view line) {
+  const auto parsed = parse_command_line(line, "the merged command line");
+  if (!parsed) return {};
+  std::string option;
+  for (const Argument& argument : parsed->arguments) {
+    if (argument.name == "memmap" && is_own_memmap(argument.value)) {
+      option = line.substr(argument.begin, argument.end - argument.begin);
+    }
+  }
+  return option;
+}
+
+struct Option {
+  std::string text;
+  bool all_covered = true;
+};
+
+Result<Option> option_of_list(Invocation& invocation, const Backend& backend,
+                              const BootFiles& files, const SysRoot& root) {
+  const Availability availability = backend.probe(root);
+  if (!availability.available) {
+    return Error{ErrorCode::kNotAvailable,
+                 fmt::format("{}: {}", backend.name(), availability.reason)};
+  }
+  const auto request = request_for(invocation, files, root);
+  if (!request) return request.error();
+  const auto list = load_retire_list(invocation);
+  if (!list) return list.error();
+  const auto plan = backend.plan({.list = *list, .command_line = *request}, root);
+  if (!plan) return plan.error();
+  const Output& output = invocation.output();
+  for (const Refusal& refusal : plan->refused) {
+    output.warning(fmt::format("{} is not covered: it {}", to_text(refusal.range), refusal.reason));
+  }
+  for (const std::string& effect : plan->side_effects) output.note(effect);
+  return Option{plan->covered.empty() ? std::string() : option_in(plan->artifact),
+                plan->refused.empty()};
+}
+
+struct Change {
+  const BootFile* file;
+  std::optional<std::string> wanted;
+};
+
+// All of them, before any is made.
+Result<std::vector<Change>> changes_for(const Invocation& invocation, const BootFiles& files,
+                                        const std::string& option, const SysRoot& root) {
+  std::vector<Change> changes;
+  for (const BootFile& file : files.files) {
+    auto wanted = content_with(file, option, invocation.has("force"), root.shown(file.path));
+    if (!wanted) return wanted.error();
+    if (*wanted != file.content) changes.push_back({&file, *std::move(wanted)});
+  }
+  return changes;
+}
+
+Result<void> make_change(const Change& change, const ChangeableRoot& root) {
+  return change.wanted ? root.replace_file(change.file->path, *change.wanted, change.file->mode)
+                       : root.remove_file(change.file->path);
+}
+
+Result<void> make_changes(const std::vector<Change>& changes, bool dry_run,
+                          const ChangeableRoot& root, Output& output) {
+  std::size_t done = 0;
+  for (const Change& change : changes) {
+    if (!dry_run) {
+      if (auto made = make_change(change, root); !made) {
+        if (done != 0) {
+          output.warning(
+              fmt::format("{} of {} files were changed before this; the same command "
+                          "goes on, --undo goes back",
+                          done, changes.size()));
+        }
+        return made;
+      }
+      ++done;
+    }
+    output.line(fmt::format("{}{} {}: {}", dry_run ? "would " : "",
+                            change.wanted ? "write" : "remove", to_word(change.file->target),
+                            root.shown(change.file->path)));
+  }
+  if (changes.empty()) output.line("nothing to change");
+  return {};
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const std::string name = invocation.arguments().front();
+  if (name != "e820") {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("apply '{}': expected e820, whose option stands in boot files",
+                             printable(name))};
+  }
+  const auto root = open_changeable_root(invocation.option<std::string>("sysroot"));
+  if (!root) return root.error();
+  const auto files = files_of_run(invocation, **root);
+  if (!files) return files.error();
+  Option option;
+  if (!invocation.has("undo")) {
+    auto made = option_of_list(invocation, *find_backend(name), *files, **root);
+    if (!made) return made.error();
+    option = *std::move(made);
+  }
+  const auto changes = changes_for(invocation, *files, option.text, **root);
+  if (!changes) return changes.error();
+  const auto done = make_changes(*changes, invocation.has("dry-run"), **root, invocation.output());
+  if (!done) return done.error();
+  if (!changes->empty()) {
+    for (const std::string& note : files->notes) invocation.output().note(note);
+  }
+  return option.all_covered ? kExitDone : kExitFindings;
+}
+
+}  // namespace
+
+const Verb kApplyVerb = {
+    .name = "apply",
+    .arguments = "e820",
+    .summary = "Put the memmap= into the boot configuration, or take it out (--undo)",
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .has_json = false,
+    .add_options = add_options,
+    .run = run,
+};
+
+}  // namespace poisonctl

@@ -1,0 +1,200 @@
+#!/usr/bin/env bats
+# poisonctl apply: what it changes, that it changes nothing else, and that --undo leaves no trace.
+
+load helpers
+
+OPTION=memmap=0x1000%0x3400000-1+5
+DROP_IN=etc/default/grub.d/zz-poisonctl.cfg
+
+# A machine with every kind of boot configuration.
+make_boot() {
+  mkdir -p "$MACHINE"/etc/default/{grub.d,kexec.d} "$MACHINE/etc/kernel" \
+    "$MACHINE/boot/loader/entries"
+  printf 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX="console=ttyS0"\n' > "$MACHINE/etc/default/grub"
+  printf 'root=/dev/sda1 ro  quiet\n' > "$MACHINE/etc/kernel/cmdline"
+  printf 'title A\nversion 6.1\nlinux /vmlinuz\noptions root=/dev/sda1 ro\ninitrd /i\n' \
+    > "$MACHINE/boot/loader/entries/a.conf"
+  printf 'title B\noptions a="b  c"\noptions\troot=/dev/sda1 -- single' \
+    > "$MACHINE/boot/loader/entries/b.conf"
+  printf 'title C\nlinux /vmlinuz' > "$MACHINE/boot/loader/entries/c.conf"
+  chmod 600 "$MACHINE/boot/loader/entries/a.conf"
+}
+
+# Every file of the machine with its mode and content.
+all_files() { (cd "$MACHINE" && find . -type f -printf '%p %m ' -exec sha256sum {} \; | sort); }
+
+@test "apply writes each file once, and --undo leaves every byte as it was" {
+  make_boot
+  p -q record 0x3400000
+  all_files > "$BATS_TEST_TMPDIR/before"
+  ends 0 p apply e820
+  says "$output" "write grub: $MACHINE/$DROP_IN" "write kernel-install: $MACHINE/etc/kernel/cmdline" \
+    "write loader-entries: $MACHINE/boot/loader/entries/a.conf" "entries/c.conf" "write kexec: "
+  says "$stderr" "run update-grub" "KASLR"
+  same "$(cat "$MACHINE/etc/kernel/cmdline")" "root=/dev/sda1 ro  quiet $OPTION"
+  same "$(grep ^options "$MACHINE/boot/loader/entries/a.conf")" "options root=/dev/sda1 ro $OPTION"
+  same "$(stat -c %a "$MACHINE/boot/loader/entries/a.conf")" 600
+  same "$(tail -n 1 "$MACHINE/boot/loader/entries/b.conf")" \
+    "$(printf 'options\troot=/dev/sda1 %s -- single' "$OPTION")"
+  same "$(cat "$MACHINE/boot/loader/entries/c.conf")" \
+    "$(printf 'title C\nlinux /vmlinuz\noptions %s' "$OPTION")"
+  all_files > "$BATS_TEST_TMPDIR/after"
+  ends 0 p apply e820
+  same "$output" "nothing to change"
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/after")"
+  ends 0 p apply e820 --undo
+  says "$output" "remove grub: " "remove kexec: "
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/before")"
+  ends 0 p apply e820 --undo
+  same "$output" "nothing to change"
+}
+
+@test "a longer list takes the place of the older option, and an empty one takes it out" {
+  make_boot
+  p -q record 0x3400000
+  all_files > "$BATS_TEST_TMPDIR/before"
+  p -q apply e820
+  p -q record 0x3800000
+  ends 0 p apply e820
+  same "$(cat "$MACHINE/etc/kernel/cmdline")" \
+    "root=/dev/sda1 ro  quiet $OPTION,0x1000%0x3800000-1+5"
+  same "$(grep -o "memmap=.*" "$MACHINE/$DROP_IN")" "$OPTION,0x1000%0x3800000-1+5\""
+  p -q resolve 0x3400000 0x3800000 --as replaced --reason "new DIMM"
+  ends 0 p apply e820
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/before")"
+}
+
+@test "--dry-run and --only change no more than they say" {
+  make_boot
+  p -q record 0x3400000
+  all_files > "$BATS_TEST_TMPDIR/before"
+  ends 0 p apply e820 --dry-run
+  says "$output" "would write grub: " "would write kernel-install: "
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/before")"
+  ends 0 p apply e820 --only kernel-install
+  same "$output" "write kernel-install: $MACHINE/etc/kernel/cmdline"
+  ends 64 p apply e820 --only lilo
+  ends 64 p apply offline
+  ends 64 p apply
+}
+
+@test "the drop-in gives the kernel what emit prints, through the shell" {
+  make_boot
+  p -q record 0x3400000 0x3800000+8K
+  p -q apply e820
+  # shellcheck disable=SC1090,SC1091 # what grub-mkconfig does
+  (
+    set -eu
+    . "$MACHINE/etc/default/grub"
+    for file in "$MACHINE"/etc/default/grub.d/*.cfg; do . "$file"; done
+    same "$GRUB_CMDLINE_LINUX" "console=ttyS0 $(p emit e820)"
+  )
+}
+
+@test "the kexec drop-in asks for the list when it is read" {
+  make_boot
+  p -q record 0x3400000
+  p -q apply e820
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf '#!/bin/sh\nexec "%s" --sysroot "%s" --registry "%s" "$@"\n' \
+    "$POISONCTL" "$MACHINE" "$REGISTRY" > "$BATS_TEST_TMPDIR/bin/poisonctl"
+  chmod +x "$BATS_TEST_TMPDIR/bin/poisonctl"
+  same "$(run-parts --list "$MACHINE/etc/default/kexec.d")" \
+    "$MACHINE/etc/default/kexec.d/zz-poisonctl"
+  p -q record 0x3800000
+  # shellcheck disable=SC2016 # the inner shell expands
+  same "$(PATH="$BATS_TEST_TMPDIR/bin:$PATH" APPEND="root=/dev/sda1 $OPTION" \
+    sh -ec '. "$1"; echo "$APPEND"' - "$MACHINE/etc/default/kexec.d/zz-poisonctl")" \
+    "root=/dev/sda1 $OPTION,0x1000%0x3800000-1+5"
+}
+
+@test "a drop-in that somebody has edited is left alone until --force" {
+  make_boot
+  p -q record 0x3400000
+  p -q apply e820
+  echo "# mine" >> "$MACHINE/$DROP_IN"
+  all_files > "$BATS_TEST_TMPDIR/edited"
+  p -q record 0x3800000
+  ends 77 p apply e820
+  says "$stderr" "$DROP_IN: somebody has edited it" "--force"
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/edited")"
+  ends 77 p apply e820 --undo
+  ends 0 p apply e820 --force
+  same "$(tail -n 1 "$MACHINE/$DROP_IN")" \
+    "GRUB_CMDLINE_LINUX=\"\$GRUB_CMDLINE_LINUX $OPTION,0x1000%0x3800000-1+5\""
+}
+
+@test "what would void the option is refused before anything is written" {
+  make_boot
+  p -q record 0x3400000
+  echo 'GRUB_CMDLINE_LINUX_DEFAULT="memmap=exactmap memmap=1G@0"' >> "$MACHINE/etc/default/grub"
+  all_files > "$BATS_TEST_TMPDIR/before"
+  ends 77 p apply e820
+  says "$stderr" "etc/default/grub:3: memmap=exactmap"
+  sed -i 3d "$MACHINE/etc/default/grub"
+  echo 'root="/dev/sda1 ro' > "$MACHINE/etc/kernel/cmdline"
+  ends 65 p apply e820
+  says "$stderr" "etc/kernel/cmdline, byte 5: a double quote without an end"
+  [ ! -e "$MACHINE/$DROP_IN" ]
+}
+
+@test "a link in place of a file is not followed" {
+  make_boot
+  p -q record 0x3400000
+  echo "root=/dev/sda1" > "$BATS_TEST_TMPDIR/elsewhere"
+  ln -sf "$BATS_TEST_TMPDIR/elsewhere" "$MACHINE/etc/kernel/cmdline"
+  ends 65 p apply e820
+  says "$stderr" "etc/kernel/cmdline: expected a plain file"
+  same "$(cat "$BATS_TEST_TMPDIR/elsewhere")" "root=/dev/sda1"
+}
+
+@test "a folder that cannot be written to is named, and so is what was changed before" {
+  make_boot
+  p -q record 0x3400000
+  open_to_all
+  chmod -R a+rwX "$MACHINE/etc/default"
+  chmod 644 "$MACHINE/boot/loader/entries/a.conf"
+  chmod -R a+rX "$REGISTRY" "$MACHINE"
+  all_files | grep -v grub.d > "$BATS_TEST_TMPDIR/before"
+  ends 73 as_user "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" apply e820
+  says "$stderr" "cannot write $MACHINE/etc/kernel/cmdline: Permission denied" \
+    "1 of 6 files were changed before this"
+  same "$(all_files | grep -v grub.d)" "$(cat "$BATS_TEST_TMPDIR/before")"
+}
+
+@test "a full disk leaves every file as it was" {
+  make_boot
+  p -q record 0x3400000
+  all_files > "$BATS_TEST_TMPDIR/before"
+  # Through a pipe, since a file can take no message either. SC2016: the inner shell expands.
+  # shellcheck disable=SC2016
+  ends 73 bash -c '(trap "" XFSZ; ulimit -f 0; exec "$@") 2>&1 | cat; exit "${PIPESTATUS[0]}"' - \
+    "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" apply e820
+  says "$output" "cannot write $MACHINE/$DROP_IN" "the file is as it was"
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/before")"
+}
+
+@test "a machine without any boot configuration is told so" {
+  p -q record 0x3400000
+  ends 69 p apply e820
+  says "$stderr" "no boot configuration that poisonctl knows"
+  mkdir -p "$MACHINE/etc/default/grub.d" # GRUB's own settings are missing
+  ends 69 p apply e820
+}
+
+@test "the longest command line decides how much fits everywhere, and the rest is refused" {
+  make_boot
+  printf 'options %s\n' "$(printf 'x%.0s' $(seq 1850))" > "$MACHINE/boot/loader/entries/long.conf"
+  p -q record 0x3400000 0x3800000
+  ends 1 p apply e820
+  says "$stderr" "0x3800000-0x3800fff is not covered: it" "the kernel command line is full"
+  same "$(cat "$MACHINE/etc/kernel/cmdline")" "root=/dev/sda1 ro  quiet $OPTION"
+}
+
+@test "kdump with a command line of its own is told of" {
+  make_boot
+  p -q record 0x3400000
+  echo 'KDUMP_CMDLINE="root=/dev/sda1"' > "$MACHINE/etc/default/kdump-tools"
+  ends 0 p apply e820
+  says "$stderr" "etc/default/kdump-tools sets KDUMP_CMDLINE="
+}
