@@ -7,6 +7,17 @@ namespace poisonctl {
 
 namespace {
 
+RangeSet uncorrected_frames(std::span<const Claim> claims, PageShift shift,
+                            const RangeSet& frames) {
+  std::vector<ByteRange> ranges;
+  for (const Claim& claim : claims) {
+    if (claim.condition == Condition::kFaulty && claim.kind == EventKind::kUncorrected) {
+      ranges.push_back(claim.range.widened_to(shift));
+    }
+  }
+  return RangeSet::from_ranges(std::move(ranges)).intersected_with(frames);
+}
+
 CheckedList bounded(CheckResult checked, std::span<const Claim> claims,
                     const CheckedMachine& machine, const ListPolicy& policy,
                     std::uint64_t generation) {
@@ -14,8 +25,10 @@ CheckedList bounded(CheckResult checked, std::span<const Claim> claims,
   CheckedList made{.list = {.generation = generation,
                             .page_shift = machine.shift,
                             .frames = std::move(kept.kept),
-                            .refused = std::move(checked.refused)},
+                            .refused = std::move(checked.refused),
+                            .uncorrected = {}},
                    .findings = std::move(checked.findings)};
+  made.list.uncorrected = uncorrected_frames(claims, machine.shift, made.list.frames);
   for (Finding& finding : kept.refused) {
     made.list.refused.push_back({finding.range, reason_of(finding)});
     made.findings.push_back(std::move(finding));

@@ -17,6 +17,9 @@ struct RetireList {
   PageShift page_shift;          // of the machine it is for
   RangeSet frames;               // whole frames that are RAM of this machine
   std::vector<Refusal> refused;  // what the records ask for and no backend is to do
+  // The part of `frames` where data was lost (EventKind::kUncorrected): what goes first when a
+  // backend has no room for all.
+  RangeSet uncorrected = {};
 };
 
 // What a list is made by, other than the claims and the machine.
