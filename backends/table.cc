@@ -3,15 +3,22 @@
 #include <algorithm>
 #include <array>
 
+#include "backends/device_tree.h"
 #include "backends/e820.h"
+#include "backends/initrd.h"
 #include "backends/offline.h"
+#include "backends/reserve_mem.h"
 
 namespace poisonctl {
 
 std::span<const Backend* const> all_backends() {
   static const E820Backend e820;
+  static const DeviceTreeBackend device_tree;
   static const OfflineBackend offline;
-  static const std::array<const Backend*, 2> table = {&e820, &offline};
+  static const InitrdBackend initrd;
+  static const ReserveMemBackend reserve_mem;
+  static const std::array<const Backend*, 5> table = {&e820, &device_tree, &offline, &initrd,
+                                                      &reserve_mem};
   return table;
 }
 

@@ -7,9 +7,14 @@
 #include <map>
 
 #include "backends/command_line.h"
+#include "registry/checkpoint.h"
+#include "registry/handover.h"
 #include "registry/range_text.h"
+#include "registry/signing.h"
 #include "registry/sources/file_stream.h"
 #include "registry/text.h"
+#include "registry/topology.h"
+#include "registry/trust.h"
 
 namespace poisonctl {
 
@@ -53,6 +58,36 @@ std::vector<RetirementRun> runs_within(std::span<const RetirementRun> runs,
     inside.push_back({*ByteRange::from_last(begin, last), run->retirement, run->how});
   }
   return inside;
+}
+
+// When the newest event of the list was recorded: not the time of this run, so that the same
+// registry gives the same handover.
+Result<Time> time_of_generation(Store& store, std::uint64_t generation) {
+  const auto newest = store.event(static_cast<std::int64_t>(generation));
+  if (!newest) return newest.error();
+  return *newest ? (*newest)->provenance.time : Time{};
+}
+
+Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) {
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto topology = invocation.topology();
+  if (!topology) return topology.error();
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) return store.error();
+  const RetireList& list = loaded.checked.list;
+  const auto created = time_of_generation(*store, list.generation);
+  if (!created) return created.error();
+  std::vector<Claim> claims;
+  claims.reserve(loaded.records.size());
+  for (const Record& record : loaded.records) claims.push_back(claim_of(record));
+  return Handover{.generation = list.generation,
+                  .created = *created,
+                  .host = host_digest(**machine),
+                  .topology = hardware_digest((*topology)->topology),
+                  .page_shift = list.page_shift,
+                  .ranges = handover_ranges(claims, list),
+                  .unknown = {}};
 }
 
 }  // namespace
@@ -193,6 +228,25 @@ Result<RetireList> load_retire_list(Invocation& invocation) {
   auto loaded = load_checked_list(invocation);
   if (!loaded) return loaded.error();
   return std::move(loaded->checked.list);
+}
+
+Result<MadeHandover> make_handover(Invocation& invocation, const LoadedList& loaded,
+                                   HandoverUse use) {
+  const auto content = make_content(invocation, loaded);
+  if (!content) return content.error();
+  const std::string path = key_path(invocation.registry_path());
+  const auto key =
+      use == HandoverUse::kLook ? SigningKey::load(path) : SigningKey::load_or_make(path);
+  if (!key) return key.error();
+  auto blob = write_handover(*content, *key);
+  if (!blob) return blob.error();
+  if (use == HandoverUse::kHandOut) {
+    auto noted = note_generation(invocation.registry_path(), content->generation);
+    if (!noted) return noted.error();
+  }
+  return MadeHandover{.generation = content->generation,
+                      .ranges = content->ranges.size(),
+                      .blob = *std::move(blob)};
 }
 
 Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,

@@ -41,6 +41,18 @@ Result<LoadedList> load_checked_list(Invocation& invocation);
 // Only what backends see of it.
 Result<RetireList> load_retire_list(Invocation& invocation);
 
+// The list as a signed handover, with the key of the registry.
+struct MadeHandover {
+  std::uint64_t generation = 0;
+  std::size_t ranges = 0;
+  std::string blob;
+};
+// kLook writes nothing, and fails where there is no key yet; kHandOut makes the key, and notes that a
+// list of this generation was given out.
+enum class HandoverUse { kLook, kHandOut };
+Result<MadeHandover> make_handover(Invocation& invocation, const LoadedList& loaded,
+                                   HandoverUse use);
+
 // Stores events that somebody states now, in one import, and says what people should know of it.
 Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
                                    const Provenance& provenance, std::span<const Event> events);

@@ -43,6 +43,7 @@ extern const Verb kVerifyVerb;
 extern const Verb kCaptureVerb;
 extern const Verb kTopologyVerb;
 extern const Verb kHandoverVerb;
+extern const Verb kKexecVerb;
 extern const Verb kAuditVerb;
 extern const Verb kRebuildVerb;
 extern const Verb kSnapshotVerb;

@@ -93,6 +93,124 @@ Result<std::vector<Property>> Tree::root_properties(std::size_t most,
   return properties;
 }
 
+namespace {
+
+// The properties and children of the node at `offset`.
+// NOLINTNEXTLINE(misc-no-recursion): as deep as the tree, which is bounded
+Result<void> read_node(const void* tree, int offset, std::size_t depth, const std::string& shown,
+                       Node& node) {
+  if (depth == Tree::kDeepest) {
+    return bad(shown, fmt::format("has nodes more than {} deep", Tree::kDeepest));
+  }
+  node.name = fdt_get_name(tree, offset, nullptr);
+  int at = fdt_first_property_offset(tree, offset);
+  for (; at >= 0; at = fdt_next_property_offset(tree, at)) {
+    const char* name = nullptr;
+    int size = 0;
+    const void* const value = fdt_getprop_by_offset(tree, at, &name, &size);
+    if (value == nullptr || name == nullptr || size < 0) {
+      return bad(shown, fmt::format("has a property at offset {} that cannot be read", at));
+    }
+    node.properties.emplace_back(
+        name, std::string(static_cast<const char*>(value), static_cast<std::size_t>(size)));
+  }
+  if (at != -FDT_ERR_NOTFOUND) return bad(shown, fmt::format("{}", fdt_strerror(at)));
+  int below = fdt_first_subnode(tree, offset);
+  for (; below >= 0; below = fdt_next_subnode(tree, below)) {
+    node.children.emplace_back();
+    auto read = read_node(tree, below, depth + 1, shown, node.children.back());
+    if (!read) return read;
+  }
+  if (below != -FDT_ERR_NOTFOUND) return bad(shown, fmt::format("{}", fdt_strerror(below)));
+  return {};
+}
+
+// Bytes that a node can take, and the strings of its property names: tags, lengths and padding are
+// at most 32 for each name.
+// NOLINTNEXTLINE(misc-no-recursion): likewise
+std::size_t room_for(const Node& node) {
+  std::size_t room = 32 + node.name.size();
+  for (const auto& [name, value] : node.properties) room += 32 + name.size() + value.size();
+  for (const Node& child : node.children) room += room_for(child);
+  return room;
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): likewise
+int write_node(void* tree, const Node& node) {
+  int error = fdt_begin_node(tree, node.name.c_str());
+  for (const auto& [name, value] : node.properties) {
+    if (error != 0) return error;
+    error = fdt_property(tree, name.c_str(), value.data(), static_cast<int>(value.size()));
+  }
+  for (const Node& child : node.children) {
+    if (error != 0) return error;
+    error = write_node(tree, child);
+  }
+  return error != 0 ? error : fdt_end_node(tree);
+}
+
+}  // namespace
+
+const std::string* Node::property(std::string_view wanted) const {
+  for (const auto& [own_name, value] : properties) {
+    if (own_name == wanted) return &value;
+  }
+  return nullptr;
+}
+
+const Node* Node::child(std::string_view wanted) const {
+  for (const Node& node : children) {
+    if (node.name == wanted) return &node;
+  }
+  return nullptr;
+}
+
+bool Node::is_available() const {
+  using namespace std::string_view_literals;
+  const std::string* const status = property("status");
+  return status == nullptr || *status == "okay\0"sv || *status == "ok\0"sv;
+}
+
+Result<Document> Tree::document(const std::string& shown) const {
+  const void* const tree = words_.data();
+  Document document;
+  document.boot_cpu = fdt_boot_cpuid_phys(tree);
+  const int entries = fdt_num_mem_rsv(tree);
+  if (entries < 0) return bad(shown, fmt::format("its reserve map: {}", fdt_strerror(entries)));
+  for (int i = 0; i < entries; ++i) {
+    std::uint64_t address = 0;
+    std::uint64_t size = 0;
+    if (const int error = fdt_get_mem_rsv(tree, i, &address, &size); error != 0) {
+      return bad(shown, fmt::format("entry {} of its reserve map: {}", i, fdt_strerror(error)));
+    }
+    document.reserve_map.emplace_back(address, size);
+  }
+  if (auto read = read_node(tree, 0, 0, shown, document.root); !read) return read.error();
+  return document;
+}
+
+Result<std::string> write(const Document& document) {
+  const std::size_t room = 256 + 16 * document.reserve_map.size() + room_for(document.root);
+  if (room > std::numeric_limits<std::int32_t>::max()) {
+    return Error{ErrorCode::kBug, "a device tree of 2 GiB or more cannot be written"};
+  }
+  std::vector<std::uint64_t> words(room / sizeof(std::uint64_t) + 1);
+  void* const tree = words.data();
+  int error = fdt_create(tree, static_cast<int>(room));
+  for (const auto& [address, size] : document.reserve_map) {
+    if (error == 0) error = fdt_add_reservemap_entry(tree, address, size);
+  }
+  if (error == 0) error = fdt_finish_reservemap(tree);
+  if (error == 0) error = write_node(tree, document.root);
+  if (error == 0) error = fdt_finish(tree);
+  if (error != 0) {
+    return Error{ErrorCode::kBug,
+                 fmt::format("libfdt cannot write the tree: {}", fdt_strerror(error))};
+  }
+  fdt_set_boot_cpuid_phys(tree, document.boot_cpu);
+  return std::string(static_cast<const char*>(tree), fdt_totalsize(tree));
+}
+
 Result<std::string> write(std::span<const Property> properties) {
   // Room for the header, the empty reservation map, and a tag, a length, a name and padding each.
   std::size_t room = 256;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -50,6 +51,76 @@ Result<UniqueFd> open_own_file(const std::string& path, std::string_view what) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return os_error(fmt::format("{} {}", what, path), errno, ErrorCode::kIo);
   return fd;
+}
+
+Result<UniqueFd> open_named_file(const std::string& path) {
+  // Not blocking: a pipe that nobody writes to is refused below, not waited for.
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!fd.valid()) return os_error(path, errno, ErrorCode::kIo);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return os_error(path, errno, ErrorCode::kIo);
+  if (!S_ISREG(status.st_mode)) {
+    return Error{ErrorCode::kBadData, path + ": is no regular file"};
+  }
+  return fd;
+}
+
+Result<std::string> read_named_file(const std::string& path, std::size_t limit) {
+  const auto fd = open_named_file(path);
+  if (!fd) return fd.error();
+  auto text = read_up_to(*fd, limit + 1, path);
+  if (text && text->size() > limit) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("{}: has more than {} bytes, the most that are read", path, limit)};
+  }
+  return text;
+}
+
+namespace {
+
+Result<void> append_all(int to, const UniqueFd& from, std::uint64_t limit,
+                        const std::string& shown) {
+  constexpr std::size_t kStep = 1U << 20U;
+  std::string buffer(kStep, '\0');
+  std::uint64_t done = 0;
+  for (;;) {
+    const ssize_t got = ::pread(from.get(), buffer.data(), kStep, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return os_error(shown, errno, ErrorCode::kIo);
+    if (got == 0) return {};
+    done += static_cast<std::uint64_t>(got);
+    if (done > limit) {
+      return Error{
+          ErrorCode::kBadData,
+          fmt::format("{}: has more than {} bytes, the most that are taken", shown, limit)};
+    }
+    const int error =
+        write_fully(to, std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
+    if (error != 0) return os_error("a file in memory", error, ErrorCode::kIo);
+  }
+}
+
+}  // namespace
+
+Result<UniqueFd> sealed_file(const char* name, std::string_view head, const UniqueFd* tail,
+                             std::uint64_t limit, const std::string& tail_name) {
+  constexpr std::string_view kWhat = "a file in memory";
+  const UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return os_error(kWhat, errno, ErrorCode::kIo);
+  if (const int error = write_fully(fd.get(), head); error != 0) {
+    return os_error(kWhat, error, ErrorCode::kIo);
+  }
+  if (tail != nullptr) {
+    if (auto added = append_all(fd.get(), *tail, limit, tail_name); !added) return added.error();
+  }
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) !=
+      0) {
+    return os_error(kWhat, errno, ErrorCode::kIo);
+  }
+  // The one that was written goes away: a kernel reads no image that is open for writing.
+  UniqueFd reader(::open(fmt::format("/proc/self/fd/{}", fd.get()).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!reader.valid()) return os_error("/proc/self/fd", errno, ErrorCode::kIo);
+  return reader;
 }
 
 Result<std::string> read_up_to(const UniqueFd& fd, std::size_t limit, std::string_view shown) {

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -47,6 +48,18 @@ Error os_error(std::string_view what, int error_number, ErrorCode otherwise);
 // Opens a file of ours for reading; never through a symbolic link. `what` begins the message, with
 // the path after it. Errors: those of os_error, else kIo.
 Result<UniqueFd> open_own_file(const std::string& path, std::string_view what);
+// Opens a file that somebody named, wherever it is, links followed. Errors: kNoInput, kNoPrivilege,
+// kIo; kBadData for what is no regular file.
+Result<UniqueFd> open_named_file(const std::string& path);
+// All that is in such a file. Errors: as above; kBadData for more than `limit` bytes.
+Result<std::string> read_named_file(const std::string& path, std::size_t limit);
+
+// A file in memory with `head`, then all of `tail` (or none when that is null), that nobody can
+// change any more and that is not open for writing. `tail_name` names it in errors. Errors:
+// kBadData when there would be more than `limit` bytes of it; kIo.
+Result<UniqueFd> sealed_file(const char* name, std::string_view head, const UniqueFd* tail,
+                             std::uint64_t limit, const std::string& tail_name);
+
 // What is in `fd` from its start, at most `limit` bytes. Errors: kIo.
 Result<std::string> read_up_to(const UniqueFd& fd, std::size_t limit, std::string_view shown);
 

@@ -16,6 +16,7 @@ Result<ExitStatus> run(Invocation& invocation) {
     const Availability availability = backend->probe(**root);
     list.push_back({{"name", backend->name()},
                     {"summary", backend->summary()},
+                    {"reach", to_word(backend->reach())},
                     {"available", availability.available},
                     {"reason", availability.reason}});
     rows.push_back({{.text = std::string(backend->name())},

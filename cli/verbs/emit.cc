@@ -21,7 +21,10 @@ void add_options(po::options_description& options) {
   options.add_options()("output,o", po::value<std::string>()->value_name("FILE"),
                         "write to FILE, all of it or nothing")(
       "form", po::value<std::string>()->value_name("FORM"),
-      "of e820: badram, cutmem, bcdedit, table, setup-data");
+      "of e820: badram, cutmem, bcdedit, table, setup-data")(
+      "dtb", po::value<std::string>()->value_name("FILE"),
+      "devicetree: the tree to add to; default: that of this kernel")(
+      "overlay", "devicetree: only what is added, to be laid over that tree");
   add_list_options(options);
   add_command_line_options(options);
 }
@@ -39,6 +42,56 @@ Result<std::string_view> chosen_form(const Invocation& invocation, const Backend
                                                     printable(name), fmt::join(forms, ", "))};
 }
 
+// The options of one backend mean nothing to another.
+Result<void> check_options(const Invocation& invocation, const Backend& backend) {
+  for (const char* option : {"dtb", "overlay"}) {
+    if (invocation.has(option) && backend.name() != "devicetree") {
+      return Error{ErrorCode::kUsage, fmt::format("--{} is for devicetree", option)};
+    }
+  }
+  return {};
+}
+
+Result<std::string> device_tree(const Invocation& invocation) {
+  if (!invocation.has("dtb")) return std::string();
+  return read_named_file(invocation.option<std::string>("dtb"), SysRoot::kReadLimit);
+}
+
+Result<void> write_artifact(Invocation& invocation, const Plan& plan) {
+  if (!invocation.has("output")) {
+    invocation.output().text(plan.artifact);
+    return {};
+  }
+  constexpr mode_t kMode = 0644;
+  const auto& file = invocation.option<std::string>("output");
+  return replace_file_at(AT_FDCWD, file, plan.artifact, kMode, file);
+}
+
+Result<Plan> plan_for(Invocation& invocation, const Backend& backend, const LoadedList& loaded,
+                      const SysRoot& sysroot) {
+  const auto form = chosen_form(invocation, backend);
+  if (!form) return form.error();
+  const auto command_line = command_line_request(invocation);
+  if (!command_line) return command_line.error();
+  const auto tree = device_tree(invocation);
+  if (!tree) return tree.error();
+  std::string handover;
+  if (backend.reach() == Reach::kCarries) {
+    auto made = make_handover(invocation, loaded, HandoverUse::kHandOut);
+    if (!made) return made.error();
+    handover = std::move(made->blob);
+  }
+  return backend.plan(
+      {.list = loaded.checked.list,
+       .form = *form,
+       .command_line = *command_line,
+       .handover = handover,
+       .device_tree = *tree,
+       .device_tree_name = invocation.has("dtb") ? invocation.option<std::string>("dtb") : "",
+       .overlay = invocation.has("overlay")},
+      sysroot);
+}
+
 Result<ExitStatus> run(Invocation& invocation) {
   const std::string name = invocation.arguments().front();
   const Backend* const backend = find_backend(name);
@@ -53,30 +106,21 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!availability.available) {
     return Error{ErrorCode::kNotAvailable, fmt::format("{}: {}", name, availability.reason)};
   }
-  const auto form = chosen_form(invocation, *backend);
-  if (!form) return form.error();
-  const auto command_line = command_line_request(invocation);
-  if (!command_line) return command_line.error();
-  const auto list = load_retire_list(invocation);
-  if (!list) return list.error();
-  const auto plan =
-      backend->plan({.list = *list, .form = *form, .command_line = *command_line}, **root);
+  if (auto usable = check_options(invocation, *backend); !usable) return usable.error();
+  const auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  const auto plan = plan_for(invocation, *backend, *loaded, **root);
   if (!plan) return plan.error();
+  if (plan->binary && !invocation.has("output")) {
+    return Error{ErrorCode::kUsage, fmt::format("emit {}: -o FILE is needed: it is no text", name)};
+  }
 
   Output& output = invocation.output();
   for (const Refusal& refusal : plan->refused) {
     output.warning(fmt::format("{} is not covered: it {}", to_text(refusal.range), refusal.reason));
   }
   for (const std::string& effect : plan->side_effects) output.detail(effect);
-  if (invocation.has("output")) {
-    constexpr mode_t kMode = 0644;
-    const auto& file = invocation.option<std::string>("output");
-    if (auto written = replace_file_at(AT_FDCWD, file, plan->artifact, kMode, file); !written) {
-      return written.error();
-    }
-  } else {
-    output.text(plan->artifact);
-  }
+  if (auto written = write_artifact(invocation, *plan); !written) return written.error();
   return plan->refused.empty() ? kExitDone : kExitFindings;
 }
 

@@ -25,55 +25,18 @@ void add_options(po::options_description& options) {
   add_list_options(options);
 }
 
-// When the newest event of the list was recorded: not the time of this run, so that the same
-// registry gives the same handover.
-Result<Time> time_of_generation(Store& store, std::uint64_t generation) {
-  const auto newest = store.event(static_cast<std::int64_t>(generation));
-  if (!newest) return newest.error();
-  return *newest ? (*newest)->provenance.time : Time{};
-}
-
-Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) {
-  const auto machine = invocation.machine();
-  if (!machine) return machine.error();
-  const auto topology = invocation.topology();
-  if (!topology) return topology.error();
-  auto store = invocation.open_store(Store::Mode::kRead);
-  if (!store) return store.error();
-  const RetireList& list = loaded.checked.list;
-  const auto created = time_of_generation(*store, list.generation);
-  if (!created) return created.error();
-  std::vector<Claim> claims;
-  claims.reserve(loaded.records.size());
-  for (const Record& record : loaded.records) claims.push_back(claim_of(record));
-  return Handover{.generation = list.generation,
-                  .created = *created,
-                  .host = host_digest(**machine),
-                  .topology = hardware_digest((*topology)->topology),
-                  .page_shift = list.page_shift,
-                  .ranges = handover_ranges(claims, list),
-                  .unknown = {}};
-}
-
 Result<ExitStatus> make(Invocation& invocation) {
   if (!invocation.has("output")) {
     return Error{ErrorCode::kUsage, "handover make: -o FILE is needed: it is no text"};
   }
   const auto loaded = load_checked_list(invocation);
   if (!loaded) return loaded.error();
-  const auto content = make_content(invocation, *loaded);
-  if (!content) return content.error();
-  const auto key = SigningKey::load_or_make(key_path(invocation.registry_path()));
-  if (!key) return key.error();
-  const auto blob = write_handover(*content, *key);
-  if (!blob) return blob.error();
+  const auto made = make_handover(invocation, *loaded, HandoverUse::kHandOut);
+  if (!made) return made.error();
   constexpr mode_t kMode = 0644;
   const auto& file = invocation.option<std::string>("output");
-  if (auto written = replace_file_at(AT_FDCWD, file, *blob, kMode, file); !written) {
+  if (auto written = replace_file_at(AT_FDCWD, file, made->blob, kMode, file); !written) {
     return written.error();
-  }
-  if (auto noted = note_generation(invocation.registry_path(), content->generation); !noted) {
-    return noted.error();
   }
   const RetireList& list = loaded->checked.list;
   Output& output = invocation.output();
@@ -81,8 +44,8 @@ Result<ExitStatus> make(Invocation& invocation) {
     output.warning(fmt::format("{} is not on it: it {}", to_text(refusal.range), refusal.reason));
   }
   output.note(fmt::format("{}: generation {}, {} to retire, {} ranges, {} bytes", file,
-                          content->generation, to_human_size(list.frames.bytes()),
-                          content->ranges.size(), blob->size()));
+                          made->generation, to_human_size(list.frames.bytes()), made->ranges,
+                          made->blob.size()));
   return list.refused.empty() ? kExitDone : kExitFindings;
 }
 

@@ -41,23 +41,35 @@ Plan plan_of_unavailable(const RetireList& list, const std::string& reason) {
 }
 
 Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
-                              const CommandLineRequest& command_line, const SysRoot& sysroot) {
+                              const CommandLineRequest& command_line,
+                              const Result<MadeHandover>& handover, const SysRoot& sysroot) {
   BackendPlan made{&backend, backend.probe(sysroot), {}};
+  const bool carries = backend.reach() == Reach::kCarries;
+  if (carries && made.availability.available && !handover) {
+    made.availability = {false, "the list cannot be signed: " + handover.error().message};
+  }
   if (!made.availability.available) {
     made.plan = plan_of_unavailable(list, made.availability.reason);
     return made;
   }
-  auto plan = backend.plan({.list = list, .command_line = command_line}, sysroot);
+  auto plan = backend.plan({.list = list,
+                            .command_line = command_line,
+                            .handover = carries ? std::string_view(handover->blob) : ""},
+                           sysroot);
   if (!plan) return plan.error();
   made.plan = *std::move(plan);
   return made;
 }
 
 Json plan_json(const BackendPlan& made) {
-  return {{"name", made.backend->name()},          {"available", made.availability.available},
-          {"reason", made.availability.reason},    {"covered", to_json(made.plan.covered)},
-          {"refused", to_json(made.plan.refused)}, {"side_effects", made.plan.side_effects},
-          {"artifact", made.plan.artifact}};
+  return {{"name", made.backend->name()},
+          {"reach", to_word(made.backend->reach())},
+          {"available", made.availability.available},
+          {"reason", made.availability.reason},
+          {"covered", to_json(made.plan.covered)},
+          {"refused", to_json(made.plan.refused)},
+          {"side_effects", made.plan.side_effects},
+          {"artifact", made.plan.binary ? Json() : Json(made.plan.artifact)}};
 }
 
 std::string plan_text(const BackendPlan& made) {
@@ -65,16 +77,18 @@ std::string plan_text(const BackendPlan& made) {
   if (!made.availability.available)
     return text + "not available: " + made.availability.reason + "\n";
   const Plan& plan = made.plan;
-  text += fmt::format("covers {} in {} ranges, refuses {}\n", to_human_size(plan.covered.bytes()),
-                      plan.covered.ranges().size(), plan.refused.size());
+  const bool carries = made.backend->reach() == Reach::kCarries;
+  text += fmt::format("{} {} in {} ranges, refuses {}\n", carries ? "carries" : "covers",
+                      to_human_size(plan.covered.bytes()), plan.covered.ranges().size(),
+                      plan.refused.size());
   constexpr std::size_t kShownRanges = 20;
   std::size_t shown = 0;
   for (const ByteRange& range : plan.covered.ranges()) {
     if (++shown > kShownRanges) break;
-    text += fmt::format("  covered  {}\n", to_text(range));
+    text += fmt::format("  {}  {}\n", carries ? "carried" : "covered", to_text(range));
   }
   if (plan.covered.ranges().size() > kShownRanges) {
-    text += fmt::format("  covered  and {} more (--json lists all)\n",
+    text += fmt::format("  {}  and {} more (--json lists all)\n", carries ? "carried" : "covered",
                         plan.covered.ranges().size() - kShownRanges);
   }
   for (const Refusal& refusal : plan.refused) {
@@ -97,13 +111,15 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!root) return root.error();
   const auto command_line = command_line_request(invocation);
   if (!command_line) return command_line.error();
-  const auto list = load_retire_list(invocation);
-  if (!list) return list.error();
+  const auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  const RetireList* const list = &loaded->checked.list;
+  const auto handover = make_handover(invocation, *loaded, HandoverUse::kLook);
 
   std::vector<BackendPlan> plans;
   bool refused = false;
   for (const Backend* backend : *backends) {
-    auto made = make_plan(*backend, *list, *command_line, **root);
+    auto made = make_plan(*backend, *list, *command_line, handover, **root);
     if (!made) return made.error();
     const bool asked_for = !invocation.arguments().empty();
     if (asked_for && !made->availability.available) {

@@ -34,6 +34,7 @@ def maybe(kind):
 
 KIND = one_of("ue", "ce", "deferred", "media", "injected", "poisoned")
 RESOLUTION = {"repaired", "replaced", "cleared", "acquitted"}
+REACH = one_of("excludes", "carries")
 RANGE = {"address": integer, "size": integer}
 SHAPES = {
     "poisonctl/records-v1": {
@@ -57,13 +58,14 @@ SHAPES = {
     "poisonctl/plan-v1": {
         "generation": integer,
         "backends": [{
-            "name": text, "available": flag, "reason": text, "covered": [RANGE],
+            "name": text, "reach": REACH, "available": flag, "reason": text, "covered": [RANGE],
             "refused": [{**RANGE, "reason": text}], "side_effects": [text],
-            "artifact": text}]},
+            "artifact": maybe(text)}]},
     "poisonctl/verify-v1": {
         "ranges": [{**RANGE, "retirement": one_of(*RETIREMENT), "how": text}]},
     "poisonctl/backends-v1": {
-        "backends": [{"name": text, "summary": text, "available": flag, "reason": text}]},
+        "backends": [{"name": text, "summary": text, "reach": REACH, "available": flag,
+                      "reason": text}]},
     "poisonctl/events-v1": {
         **RANGE,
         "events": [{

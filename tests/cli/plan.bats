@@ -9,7 +9,8 @@ load helpers
   has_shape poisonctl/plan-v1 p --json plan
   [ "$status" -eq 1 ]
   local total='sum(r["size"] for r in'
-  same "$(json "[b['name'] for b in it['backends']]")" "['e820', 'offline']"
+  same "$(json "[b['name'] for b in it['backends']]")" \
+    "['e820', 'devicetree', 'offline', 'initrd', 'reserve-mem']"
   # 2 MiB + 2 + 1 + 1 + 2 of 4 KiB: kernel, 0x3400000+8K, 0x1000000, 0x3fff000+8K, and two refused.
   same "$(json "{$total b['covered']) + $total b['refused']) for b in it['backends']}")" \
     "{$(((512 + 3 + 2 + 1 + 2 + 1 + 1) * 4096))}"

@@ -3,7 +3,7 @@
 
 load helpers
 
-VERBS="record collect watch list show status check plan backends emit verify capture"
+VERBS="record collect watch list show status check plan backends emit verify capture kexec"
 
 @test "help lists every verb and every option" {
   ends 0 "$POISONCTL" --help
@@ -24,7 +24,8 @@ VERBS="record collect watch list show status check plan backends emit verify cap
   done
   says "$("$POISONCTL" record --help)" --kind --source --note RANGE
   says "$("$POISONCTL" collect --help)" --full --threads
-  says "$("$POISONCTL" emit --help)" --output BACKEND
+  says "$("$POISONCTL" emit --help)" --output --dtb --overlay BACKEND
+  says "$("$POISONCTL" kexec --help)" --kernel --initrd --append --reuse-cmdline --load-only --force
   says "$("$POISONCTL" capture --help)" --without-page-flags DIR
   [ ! -e "$REGISTRY" ]
 }

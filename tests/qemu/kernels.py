@@ -1,6 +1,7 @@
 """What the guests boot and run from packages: kernels, and a few programs that are not installed.
 
-Everything is a Debian package, fetched with apt into a cache folder outside the checkout:
+Everything is a Debian package, fetched with apt into a cache folder outside the checkout; one kernel
+is built from the package of the kernel's source (kernel_build.py):
 
     CACHE/NAME/VERSION/entry.json     what is in the entry; written last
     CACHE/NAME/VERSION/vmlinuz, config, modules/*.ko      (a kernel)
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import lzma
 import os
@@ -32,6 +34,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
+import kernel_build
+from errors import MissingPrerequisite
+
+FOLDER = Path(__file__).resolve().parent
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FETCH_ATTEMPTS = 4
 FETCH_TIMEOUT_SECONDS = 300
@@ -40,10 +46,6 @@ FETCH_TIMEOUT_SECONDS = 300
 DEBIAN_SUITES = frozenset(
     "oldoldstable oldstable stable testing unstable bookworm trixie forky duke sid".split()
 )
-
-
-class MissingPrerequisite(Exception):
-    """Something that must be installed, built or fetched before a test can run is not there."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class KernelSpec:
     source: PackageSource
     modules: tuple[str, ...]  # what guests load; dependencies are added, built-in ones are fine
     arch: str = "x86_64"
+    fragment: Path | None = None  # the package is source: built with these options
+    by_default: bool = True  # fetched when nobody names it
 
 
 BOOKWORM = ("bookworm", "bookworm-updates", "bookworm-security")
@@ -82,6 +86,15 @@ KERNELS = {
         modules=("virtio_pci", "virtio_blk", "ext4", "hwpoison-inject", "mce-inject", "cxl_acpi",
                  "cxl_pci", "cxl_mem"),
     ),
+    # With what Debian builds no kernel with: pmsg, kexec handover, live update, CXL features.
+    "arm64": KernelSpec(
+        PackageSource(("sid",), "linux-image-cloud-arm64", KERNEL_PARTS), modules=(),
+        arch="aarch64",
+    ),
+    "own": KernelSpec(
+        PackageSource(("sid",), "linux-source", r"^linux-source-\d"),
+        modules=(), fragment=FOLDER / "own-kernel.config", by_default=False,
+    ),
 }
 
 
@@ -93,6 +106,7 @@ class ProgramSpec:
     program: str
     data: tuple[str, ...] = ()  # folders of /usr/share that it needs
     by_default: bool = True  # fetched when nobody names it
+    arch: str = "x86_64"
 
 
 PROGRAMS = {
@@ -102,6 +116,9 @@ PROGRAMS = {
     "qemu-cxl": ProgramSpec(
         PackageSource(("bookworm-backports",), "qemu-system-x86", r"^(qemu-system-data|seabios)$"),
         "qemu-system-x86_64", ("qemu", "seabios")),
+    # The user space of arm64 guests.
+    "busybox-arm64": ProgramSpec(PackageSource(BOOKWORM, "busybox-static", r"^$"), "busybox",
+                                 arch="aarch64"),
     # What 'watch' is measured beside. Debian 12's own 0.6.8 is built without memory_failure_event.
     "rasdaemon": ProgramSpec(
         PackageSource(("bookworm-backports",), "rasdaemon", r"^$"), "rasdaemon", by_default=False),
@@ -109,10 +126,12 @@ PROGRAMS = {
 
 # Without these no scenario can work; looked at when a kernel is fetched, so that the message names
 # the kernel and not the symptom.
-NEEDED_CONFIG = (
-    "MEMORY_FAILURE X86_MCE KEXEC_FILE PROC_PAGE_MONITOR DEVTMPFS BLK_DEV_INITRD "
-    "SERIAL_8250_CONSOLE FIRMWARE_MEMMAP"
-).split()
+NEEDED_CONFIG = {
+    "x86_64": ("MEMORY_FAILURE X86_MCE KEXEC_FILE PROC_PAGE_MONITOR DEVTMPFS BLK_DEV_INITRD "
+               "SERIAL_8250_CONSOLE FIRMWARE_MEMMAP").split(),
+    "aarch64": "OF_RESERVED_MEM EFI DEVTMPFS BLK_DEV_INITRD SERIAL_AMBA_PL011_CONSOLE".split(),
+}
+DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -187,7 +206,10 @@ def _wanted(name: str) -> dict:
     """What the entry must have been made from; an entry made from an older wish is no use."""
     if name in KERNELS:
         spec = KERNELS[name]
-        return {"package": spec.source.package, "modules": list(spec.modules)}
+        wanted = {"package": spec.source.package, "modules": list(spec.modules)}
+        if spec.fragment:
+            wanted["fragment"] = hashlib.sha256(spec.fragment.read_bytes()).hexdigest()
+        return wanted
     return {"package": PROGRAMS[name].source.package}
 
 
@@ -240,8 +262,9 @@ def _publish(cache: Path, name: str, version: str, built: Path, staging: Path) -
 
 
 def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
-    source = (KERNELS if name in KERNELS else PROGRAMS)[name].source
-    apt = _PrivateApt(cache / ".apt" / name, source.suites)
+    spec = KERNELS.get(name) or PROGRAMS[name]
+    source = spec.source
+    apt = _PrivateApt(cache / ".apt" / name, source.suites, DEBIAN_ARCHITECTURES[spec.arch])
     apt.update()
     packages = apt.with_dependencies(source)
     version = apt.version(source.package)
@@ -256,7 +279,12 @@ def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
     entry = {"package": source.package, "version": version, "wanted": _wanted(name)}
     built = staging / "entry"
     built.mkdir()
-    if name in KERNELS:
+    if name in KERNELS and KERNELS[name].fragment:
+        archive = _only(list(tree.glob("usr/src/linux-source-*.tar.xz")), "linux-source-*.tar.xz",
+                        packages)
+        entry |= kernel_build.build(archive, KERNELS[name].fragment, staging, built)
+        version += f"-{entry['wanted']['fragment'][:12]}"
+    elif name in KERNELS:
         entry |= _collect_kernel(KERNELS[name], tree, built, packages)
     else:
         _collect_program(PROGRAMS[name], tree, built, packages)
@@ -274,7 +302,7 @@ def _collect_kernel(spec: KernelSpec, tree: Path, built: Path, packages: list[st
     config = _only([p for p in (tree / f"boot/config-{release}", release_folder / "config")
                     if p.is_file()], "config", packages)
     options = set(config.read_text().split("\n"))
-    lacking = [option for option in NEEDED_CONFIG if f"CONFIG_{option}=y" not in options]
+    lacking = [option for option in NEEDED_CONFIG[spec.arch] if f"CONFIG_{option}=y" not in options]
     if lacking:
         raise MissingPrerequisite(
             f"kernel {release} ({spec.source.package}) is built without {' '.join(lacking)}, which "
@@ -292,7 +320,7 @@ def _collect_kernel(spec: KernelSpec, tree: Path, built: Path, packages: list[st
 
 
 def _collect_program(spec: ProgramSpec, tree: Path, built: Path, packages: list[str]) -> None:
-    found = [path for folder in ("sbin", "usr/sbin", "usr/bin")
+    found = [path for folder in ("bin", "sbin", "usr/sbin", "usr/bin")
              if (path := tree / folder / spec.program).is_file()]
     shutil.copy(_only(found, spec.program, packages), built / spec.program)
     for part in spec.data:
@@ -366,7 +394,7 @@ class _ModuleTree:
 class _PrivateApt:
     """apt on other suites, in its own folder: nothing of the system's configuration changes."""
 
-    def __init__(self, folder: Path, suites: tuple[str, ...]):
+    def __init__(self, folder: Path, suites: tuple[str, ...], architecture: str):
         if not ARCHIVE_KEYRING.is_file():
             raise MissingPrerequisite(
                 f"{ARCHIVE_KEYRING} is not there; install debian-archive-keyring"
@@ -389,8 +417,8 @@ class _PrivateApt:
             "Dir::Cache": folder / "cache",
             "Dir::Cache::pkgcache": "pkgcache.bin",  # off on some systems: slow with many calls
             "Dir::Cache::srcpkgcache": "srcpkgcache.bin",
-            "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
             "APT::Update::Error-Mode": "any",  # or a failed download of a list counts as success
             "APT::Sandbox::User": "root",  # the cache may be where the user _apt cannot write
             "Acquire::Languages": "none",
@@ -415,7 +443,7 @@ class _PrivateApt:
             for field in ("Depends", "Pre-Depends"):
                 for clause in self._field(package, field).split(","):
                     name = clause.split("|")[0].split("(")[0].split(":")[0].strip()
-                    if re.match(source.follow, name) and name not in found:
+                    if name and re.match(source.follow, name) and name not in found:
                         found.append(name)
         return found
 

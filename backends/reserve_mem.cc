@@ -1,0 +1,95 @@
+#include "backends/reserve_mem.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <optional>
+
+#include "registry/text.h"
+
+namespace poisonctl {
+
+namespace {
+
+// The smallest region: what a list of some thousand ranges takes, so that a list that grows does not
+// change the command line at once.
+constexpr std::size_t kLeastBytes = 256U << 10U;
+// reserve_mem= came with this version; no file tells of it (Documentation/admin-guide/
+// kernel-parameters.txt).
+constexpr std::array<std::uint64_t, 2> kFirstVersion = {6, 12};
+
+// "6.12.3-amd64" is {6, 12}.
+std::optional<std::array<std::uint64_t, 2>> version_of(std::string_view release) {
+  std::array<std::uint64_t, 2> version{};
+  for (std::uint64_t& part : version) {
+    const std::size_t digits = std::min(release.find_first_not_of("0123456789"), release.size());
+    const auto number = parse_unsigned(release.substr(0, digits), 10);
+    if (!number) return std::nullopt;
+    part = *number;
+    release.remove_prefix(std::min(digits + 1, release.size()));
+  }
+  return version;
+}
+
+}  // namespace
+
+std::size_t reserve_mem_bytes(std::size_t handover_bytes) {
+  // Twice: whatever else is written to pmsg until the next boot pushes the oldest bytes out
+  // (fs/pstore/ram_core.c keeps a ring), and ramoops rounds down to a power of two (ramoops_probe).
+  return std::max(kLeastBytes, std::bit_ceil(2 * handover_bytes));
+}
+
+Availability ReserveMemBackend::probe(const SysRoot& sysroot) const {
+  const auto release = sysroot.read("proc/sys/kernel/osrelease");
+  if (!release) return {false, release.error().message};
+  const std::string_view name = trim(*release);
+  const auto version = version_of(name);
+  if (!version || *version < kFirstVersion) {
+    return {false, fmt::format("this kernel ({}) has no reserve_mem=, which came with Linux 6.12",
+                               printable(name))};
+  }
+  const std::string path = fmt::format("boot/config-{}", name);
+  const auto config = sysroot.read(path);
+  if (!config) {
+    return {false, fmt::format("{} is not there, so whether this kernel has CONFIG_PSTORE_RAM and "
+                               "CONFIG_PSTORE_PMSG cannot be told",
+                               sysroot.shown(path))};
+  }
+  const auto lines = split_lines(*config);
+  // As a module ramoops comes too late for nobody: pstore is read when it is mounted.
+  for (const std::string_view option : {"CONFIG_PSTORE_RAM", "CONFIG_PSTORE_PMSG"}) {
+    const bool there = std::any_of(lines.begin(), lines.end(), [&](std::string_view line) {
+      return line.starts_with(option) && (line.substr(option.size()) == "=y" ||
+                                          line.substr(option.size()) == "=m");
+    });
+    if (!there) return {false, fmt::format("this kernel was built without {}", option)};
+  }
+  return {true, "the kernel has reserve_mem=, ramoops and pmsg; the region keeps its place over a "
+                "kexec with KHO (kho=on) alone"};
+}
+
+Result<Plan> ReserveMemBackend::plan(const PlanRequest& request,
+                                     const SysRoot& /*sysroot*/) const {
+  const std::size_t bytes = reserve_mem_bytes(request.handover.size());
+  Plan plan{.covered = request.list.frames,
+            .refused = request.list.refused,
+            .side_effects = {},
+            // Everything but pmsg is switched off: each would take a page and more of the region.
+            .artifact = fmt::format(
+                "reserve_mem={:#x}:4096:poison ramoops.mem_name=poison ramoops.pmsg_size={:#x} "
+                "ramoops.record_size=0 ramoops.console_size=0 ramoops.ftrace_size=0\n",
+                bytes, bytes)};
+  if (plan.covered.empty()) return plan;
+  plan.side_effects = {
+      "keeps nothing out: reserve_mem= has no address; the frames are free until the list is acted "
+      "on in the next kernel",
+      "holds over a kexec with KHO (kho=on) and never over a cold boot; the kernel that writes it "
+      "and the next one need the same options ('poisonctl handover store' writes)",
+      fmt::format("{} of RAM are taken for pstore", to_human_size(bytes)),
+  };
+  return plan;
+}
+
+}  // namespace poisonctl
