@@ -96,10 +96,14 @@ std::string setup_data(const RangeSet& taken) {
   return bytes + entries;
 }
 
+// The bits above any address are left out of the masks: GRUB 2.06 looks for the first match in a
+// region by halving, with a sum of 64 bits that wraps, and never ends where all matches lie below
+// the region (badram_iter, grub-core/mmap/mmap.c). With free bits at the top none does.
 std::string grub_badram(const RangeSet& taken) {
   std::vector<std::string> pairs;
   for (const BadramPattern& pattern : cover_exactly(taken)) {
-    pairs.push_back(fmt::format("{:#x},{:#x}", pattern.address, pattern.mask));
+    pairs.push_back(
+        fmt::format("{:#x},{:#x}", pattern.address, pattern.mask & (kPhysAddrLimit - 1)));
   }
   return fmt::format("GRUB_BADRAM=\"{}\"\n", fmt::join(pairs, ","));
 }

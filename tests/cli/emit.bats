@@ -151,7 +151,7 @@ load helpers
 @test "the other forms read back as what they say" {
   p -q record 0x3400000 0x3402000 0x2800000+8K
   same "$(p emit e820 --form badram)" \
-    'GRUB_BADRAM="0x2800000,0xffffffffffffe000,0x3400000,0xffffffffffffd000"'
+    'GRUB_BADRAM="0x2800000,0xffffffffffe000,0x3400000,0xffffffffffd000"'
   same "$(p emit e820 --form cutmem)" "$(printf 'cutmem %s\n' "0xa000K 0xa008K" \
     "0xd000K 0xd004K" "0xd008K 0xd00cK")"
   same "$(p emit e820 --form bcdedit)" \

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <random>
 
@@ -64,11 +65,57 @@ TEST(E820Forms, TheTextFormsLookLikeThis) {
   const FormPlace place{map, 100};
   const RangeSet set = set_of({frames(0x8000, 2), frames(0x200000, 1)});
   EXPECT_EQ(artifact_of_form("badram", set, place),
-            "GRUB_BADRAM=\"0x8000000,0xffffffffffffe000,0x200000000,0xfffffffffffff000\"\n");
+            "GRUB_BADRAM=\"0x8000000,0xffffffffffe000,0x200000000,0xfffffffffff000\"\n");
   EXPECT_EQ(artifact_of_form("cutmem", set, place),
             "cutmem 0x20000K 0x20008K\ncutmem 0x800000K 0x800004K\n");
   EXPECT_EQ(artifact_of_form("bcdedit", set, place),
             "bcdedit /set {badmemory} badmemorylist 0x8000 0x8001 0x200000\n");
+}
+
+// How GRUB 2.06 looks for the first match at or above `begin`; false where it never ends because
+// the sum of 64 bits wraps.
+bool grub_search_ends(const BadramPattern& pattern, std::uint64_t begin) {
+  const auto match = [&](std::uint64_t number) {
+    std::uint64_t at = pattern.address & pattern.mask;
+    bool fixed_seen = false;  // free bits below the lowest fixed one do not count
+    for (unsigned bit = 0, next = 0; bit < 64; ++bit) {
+      const bool fixed = (pattern.mask >> bit & 1) != 0;
+      fixed_seen = fixed_seen || fixed;
+      if (fixed || !fixed_seen) continue;
+      if ((number >> next++ & 1) != 0) at |= std::uint64_t{1} << bit;
+    }
+    return at;
+  };
+  if (match(0) >= begin) return true;
+  std::uint64_t low = 0;
+  std::uint64_t high = ~std::uint64_t{0};
+  for (int steps = 0; high - low > 1; ++steps) {
+    if (steps == 1000) return false;
+    const std::uint64_t middle = (low + high) / 2;
+    (match(middle) >= begin ? high : low) = middle;
+  }
+  return true;
+}
+
+TEST(E820Forms, GrubDoesNotHangInBadram) {
+  EXPECT_FALSE(grub_search_ends({0x8000000, ~std::uint64_t{0xfff}}, 0x100000000));
+  const MemoryMap map = map_of({});
+  std::mt19937_64 random(206);
+  for (int round = 0; round < 50; ++round) {
+    const std::string line = artifact_of_form("badram", random_set(random), {map, 100});
+    std::string_view list = std::string_view(line).substr(line.find('"') + 1);
+    list = list.substr(0, list.find('"'));
+    char* at = nullptr;
+    for (std::string pairs(list); !pairs.empty(); pairs = *at == ',' ? at + 1 : "") {
+      const std::uint64_t address = std::strtoull(pairs.c_str(), &at, 16);
+      ASSERT_EQ(*at, ',');
+      const std::uint64_t mask = std::strtoull(at + 1, &at, 16);
+      for (const std::uint64_t begin : {std::uint64_t{0x100000}, std::uint64_t{1} << 32,
+                                        std::uint64_t{1} << 40, kPhysAddrLimit - 1}) {
+        ASSERT_TRUE(grub_search_ends({address, mask}, begin)) << std::hex << mask;
+      }
+    }
+  }
 }
 
 struct RawEntry {
