@@ -65,14 +65,16 @@ class Initramfs:
     The result depends on the contents alone: no time stamps, owners or order of insertion.
     """
 
-    def __init__(self, kernel: Kernel):
+    def __init__(self, kernel: Kernel, init: str = "guest-init.sh", busybox: Path | None = None):
+        """`init` is the first process, beside this file; `busybox` is one for another kind of
+        machine than this."""
         self._entries: dict[str, tuple[int, bytes]] = {}  # path without leading / -> mode, data
-        busybox = Path(need_program("busybox", "busybox-static"))
+        busybox = busybox or Path(need_program("busybox", "busybox-static"))
         if _shared_libraries(busybox, None):
             raise MissingPrerequisite(f"{busybox} is linked dynamically; install busybox-static")
         self.add_file("/bin/busybox", busybox.read_bytes(), 0o755)
         self._add(PurePosixPath("/bin/sh"), stat.S_IFLNK | 0o777, b"busybox")
-        self.add_file("/init", (FOLDER / "guest-init.sh").read_bytes(), 0o755)
+        self.add_file("/init", (FOLDER / init).read_bytes(), 0o755)
         for module in kernel.modules:
             self.add_file(f"/modules/{module.name}", module.read_bytes())
         # Where distributions install it; programs look there for what the kernel was built with.
@@ -209,6 +211,8 @@ ARCHITECTURES = {
     # model the same error is fatal.
     "x86_64": Architecture("qemu-system-x86_64", "qemu-system-x86", "pc", "Skylake-Server",
                            "ttyS0"),
+    "aarch64": Architecture("qemu-system-aarch64", "qemu-system-arm", "virt", "cortex-a72",
+                            "ttyAMA0"),
 }
 
 
@@ -358,6 +362,11 @@ class Guest:
         identifier = self._send_request("kexec -e", b"")
         self._wait_for_hello(refusal=identifier)
 
+    def start_next(self, command: str) -> None:
+        """Runs a command that ends in another kernel; returns when that says hello. The caller has
+        counted `boot_number` up, which is on the command line."""
+        self._wait_for_hello(refusal=self._send_request(command, b""))
+
     def power_off(self) -> None:
         """Shuts down cleanly, so that the disk image can be read on the host."""
         self.check("sync && umount /disk")
@@ -491,6 +500,28 @@ class Guest:
         if qemu and self._process.poll() is not None:
             parts += ["QEMU said:", qemu]
         return GuestError("\n".join(parts))
+
+
+def boot_once(kernel: Kernel, initrd: Path, results: Path, memory_mib: int,
+              extra: tuple[str, ...] = ()) -> str:
+    """Boots a machine whose init (report-init.sh) reports on the console and powers off; the
+    console's text."""
+    kind = ARCHITECTURES[kernel.arch]
+    arguments = [need_program(kind.qemu, kind.qemu_package), "-accel", "tcg", "-machine",
+                 kind.machine, "-cpu", kind.cpu, "-m", str(memory_mib), "-nodefaults", "-display",
+                 "none", "-no-reboot", "-serial", "stdio", "-kernel", str(kernel.vmlinuz),
+                 "-initrd", str(initrd), "-append", f"console={kind.console} panic=-1 quiet",
+                 *extra]
+    results.mkdir(parents=True, exist_ok=True)
+    done = run_on_host([need_program("setpriv", "util-linux"), "--pdeathsig", "KILL", *arguments],
+                       timeout=BOOT_SECONDS)
+    text = done.stdout.decode(errors="replace")
+    (results / "console.log").write_text(shlex.join(arguments) + "\n" + text)
+    if "REPORT END" not in text:
+        raise GuestError(f"the guest did not report; end of its console ({results}/console.log):\n"
+                         + "\n".join(text.splitlines()[-CONSOLE_TAIL_LINES:]) +
+                         done.stderr.decode(errors="replace"))
+    return text
 
 
 class _LineSocket:
