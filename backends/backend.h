@@ -1,5 +1,5 @@
-// The contract of a backend: one way to keep ranges out of a kernel, or to carry the list of them to
-// one. A backend sees a retire list and facts about the machine; it never reads the registry.
+// The contract of a backend: one way to keep ranges out of a kernel, or to carry the list of them
+// to one. A backend sees a retire list and facts about the machine; it never reads the registry.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Availability {
 // What it means for a range that a backend covers it.
 enum class Reach {
   kExcludes,  // no kernel that gets the artifact hands the frames out
-  kCarries,   // the list reaches the next kernel, which has to act on it: until then frames are free
+  kCarries,  // the list reaches the next kernel, which has to act on it: until then frames are free
 };
 constexpr std::string_view to_word(Reach reach) {
   return reach == Reach::kExcludes ? "excludes" : "carries";

@@ -1,5 +1,5 @@
-// Backend "devicetree": takes frames out of memory by nodes below /reserved-memory with no-map, in a
-// flattened device tree for kexec --dtb, GRUB's devicetree or U-Boot, or as an overlay.
+// Backend "devicetree": takes frames out of memory by nodes below /reserved-memory with no-map, in
+// a flattened device tree for kexec --dtb, GRUB's devicetree or U-Boot, or as an overlay.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +18,9 @@ class DeviceTreeBackend final : public Backend {
     return "leaves frames out of memory at boot (no-map nodes in the device tree)";
   }
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;
-  // The artifact is the tree, without nodes of an earlier list, or the overlay. Errors besides those
-  // of files: kBadData for a tree that no kernel takes reservations from; kNotAvailable for the stub
-  // of a machine that boots by ACPI.
+  // The artifact is the tree, without nodes of an earlier list, or the overlay. Errors besides
+  // those of files: kBadData for a tree that no kernel takes reservations from; kNotAvailable for
+  // the stub of a machine that boots by ACPI.
   [[nodiscard]] Result<Plan> plan(const PlanRequest& request,
                                   const SysRoot& sysroot) const override;
 };
@@ -34,9 +34,9 @@ struct DeviceTreeLimits {
   std::size_t nodes = 0;                      // that the memory map of the kernel has room for
 };
 
-// The plan for `list` in `tree`, or as an overlay to it. Pure. When not everything fits, ranges with
-// an uncorrected error go first, then larger ones, then lower addresses. `shown` names the tree in
-// errors. Errors: kBadData, kNotAvailable as above.
+// The plan for `list` in `tree`, or as an overlay to it. Pure. When not everything fits, ranges
+// with an uncorrected error go first, then larger ones, then lower addresses. `shown` names the
+// tree in errors. Errors: kBadData, kNotAvailable as above.
 Result<Plan> plan_device_tree(const RetireList& list, fdt::Document tree, bool overlay,
                               const DeviceTreeLimits& limits, const std::string& shown);
 

@@ -15,7 +15,8 @@ class ReserveMemBackend final : public Backend {
  public:
   [[nodiscard]] std::string_view name() const override { return "reserve-mem"; }
   [[nodiscard]] std::string_view summary() const override {
-    return "carries the signed list over a kexec in a region for pstore; cannot keep out an address";
+    return "carries the signed list over a kexec in a region for pstore; cannot keep out an "
+           "address";
   }
   [[nodiscard]] Reach reach() const override { return Reach::kCarries; }
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;

@@ -58,13 +58,13 @@ Result<Plan> plan_for(Invocation& invocation, const Backend& backend, const Load
     if (!made) return made.error();
     handover = std::move(made->blob);
   }
-  return backend.plan({.list = loaded.checked.list,
-                       .handover = handover,
-                       .device_tree = *tree,
-                       .device_tree_name =
-                           invocation.has("dtb") ? invocation.option<std::string>("dtb") : "",
-                       .overlay = invocation.has("overlay")},
-                      sysroot);
+  return backend.plan(
+      {.list = loaded.checked.list,
+       .handover = handover,
+       .device_tree = *tree,
+       .device_tree_name = invocation.has("dtb") ? invocation.option<std::string>("dtb") : "",
+       .overlay = invocation.has("overlay")},
+      sysroot);
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
