@@ -95,14 +95,17 @@ Cube grown(Cube cube, const std::vector<std::uint64_t>& bits, const RangeSet& se
   return cube;
 }
 
-// Every block grown with the bits in order from each bit on, upwards and downwards.
+// Every block grown with the bits in order from some bit on, upwards and downwards: from each bit
+// where they are few, from kTurns of them else.
 std::vector<Cube> grown_blocks(const std::vector<Cube>& blocks, const RangeSet& set) {
+  constexpr std::size_t kTurns = 8;
   std::vector<std::uint64_t> bits = useful_bits(blocks);
+  const std::size_t step = (bits.size() + kTurns - 1) / kTurns;
   std::vector<Cube> all = blocks;
   for (int direction = 0; direction < 2; ++direction) {
-    for (std::size_t turn = 0; turn < bits.size(); ++turn) {
+    for (std::size_t turn = 0; turn < bits.size(); turn += step) {
       for (const Cube& block : blocks) all.push_back(grown(block, bits, set));
-      std::rotate(bits.begin(), bits.begin() + 1, bits.end());
+      std::rotate(bits.begin(), bits.begin() + static_cast<std::ptrdiff_t>(step), bits.end());
     }
     std::reverse(bits.begin(), bits.end());
   }

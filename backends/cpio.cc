@@ -26,10 +26,11 @@ struct Entry {
 // file with one is never taken for a second name of another archive's file (init/initramfs.c).
 void add(std::string& archive, const Entry& entry) {
   const std::size_t name_size = entry.name.size() + 1;
-  archive += fmt::format("070701{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}"
-                         "{:08X}{:08X}",
-                         entry.inode, entry.mode, 0, 0, entry.links, 0, entry.content.size(), 0, 0,
-                         0, 0, name_size, 0);
+  archive += fmt::format(
+      "070701{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}"
+      "{:08X}{:08X}",
+      entry.inode, entry.mode, 0, 0, entry.links, 0, entry.content.size(), 0, 0, 0, 0, name_size,
+      0);
   archive += entry.name;
   archive += '\0';
   pad(archive, kAlignment);

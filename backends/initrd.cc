@@ -19,7 +19,8 @@ Result<Plan> InitrdBackend::plan(const PlanRequest& request, const SysRoot& /*sy
             .binary = true};
   if (plan.covered.empty()) return plan;
   plan.side_effects = {
-      "keeps nothing out before the next kernel begins: its frames are free until the list is acted "
+      "keeps nothing out before the next kernel begins: its frames are free until the list is "
+      "acted "
       "on there",
       fmt::format("the archive is {}; it has to be loaded beside the initramfs at every boot",
                   to_human_size(plan.artifact.size())),

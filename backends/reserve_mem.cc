@@ -13,8 +13,8 @@ namespace poisonctl {
 
 namespace {
 
-// The smallest region: what a list of some thousand ranges takes, so that a list that grows does not
-// change the command line at once.
+// The smallest region: what a list of some thousand ranges takes, so that a list that grows does
+// not change the command line at once.
 constexpr std::size_t kLeastBytes = 256U << 10U;
 // reserve_mem= came with this version; no file tells of it (Documentation/admin-guide/
 // kernel-parameters.txt).
@@ -58,20 +58,19 @@ Availability ReserveMemBackend::probe(const SysRoot& sysroot) const {
                                sysroot.shown(path))};
   }
   const auto lines = split_lines(*config);
-  // As a module ramoops comes too late for nobody: pstore is read when it is mounted.
   for (const std::string_view option : {"CONFIG_PSTORE_RAM", "CONFIG_PSTORE_PMSG"}) {
     const bool there = std::any_of(lines.begin(), lines.end(), [&](std::string_view line) {
-      return line.starts_with(option) && (line.substr(option.size()) == "=y" ||
-                                          line.substr(option.size()) == "=m");
+      return line.starts_with(option) &&
+             (line.substr(option.size()) == "=y" || line.substr(option.size()) == "=m");
     });
     if (!there) return {false, fmt::format("this kernel was built without {}", option)};
   }
-  return {true, "the kernel has reserve_mem=, ramoops and pmsg; the region keeps its place over a "
-                "kexec with KHO (kho=on) alone"};
+  return {true,
+          "the kernel has reserve_mem=, ramoops and pmsg; the region keeps its place over a "
+          "kexec with KHO (kho=on) alone"};
 }
 
-Result<Plan> ReserveMemBackend::plan(const PlanRequest& request,
-                                     const SysRoot& /*sysroot*/) const {
+Result<Plan> ReserveMemBackend::plan(const PlanRequest& request, const SysRoot& /*sysroot*/) const {
   const std::size_t bytes = reserve_mem_bytes(request.handover.size());
   Plan plan{.covered = request.list.frames,
             .refused = request.list.refused,
@@ -86,7 +85,8 @@ Result<Plan> ReserveMemBackend::plan(const PlanRequest& request,
       "keeps nothing out: reserve_mem= has no address; the frames are free until the list is acted "
       "on in the next kernel",
       "holds over a kexec with KHO (kho=on) and never over a cold boot; the kernel that writes it "
-      "and the next one need the same options ('poisonctl handover store' writes)",
+      "to "
+      "/dev/pmsg0 and the next one need the same options",
       fmt::format("{} of RAM are taken for pstore", to_human_size(bytes)),
   };
   return plan;

@@ -23,7 +23,7 @@ namespace po = boost::program_options;
 
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
 // one of the folders below.
-constexpr std::array<std::string_view, 17> kFiles = {
+constexpr std::array<std::string_view, 18> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
     "proc/iomem",
@@ -37,6 +37,7 @@ constexpr std::array<std::string_view, 17> kFiles = {
     "sys/class/dmi/id/product_uuid",
     "sys/devices/system/memory/block_size_bytes",
     "sys/firmware/dmi/tables/DMI",
+    "sys/firmware/fdt",
     "sys/kernel/boot_params/data",
     "sys/kernel/debug/kho/out/scratch_len",
     "sys/kernel/debug/kho/out/scratch_phys",

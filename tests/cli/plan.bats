@@ -34,7 +34,7 @@ load helpers
   ends 69 p plan offline
   has_shape poisonctl/plan-v1 p --json plan
   same "$(json "[(b['available'], len(b['covered']), len(b['refused'])) for b in it['backends']]")" \
-    "[(True, 1, 0), (False, 0, 1)]"
+    "[(True, 1, 0), (False, 0, 1), (False, 0, 1), (True, 1, 0), (False, 0, 1)]"
 }
 
 @test "plan of an empty list has empty arrays" {
@@ -42,7 +42,7 @@ load helpers
   ends 0 p plan
   has_shape poisonctl/plan-v1 p --json plan
   same "$(json "[(b['covered'], b['refused'], b['artifact']) for b in it['backends']]")" \
-    "[([], [], ''), ([], [], '')]"
+    "[([], [], ''), ([], [], ''), ([], [], ''), ([], [], None), ([], [], '')]"
 }
 
 @test "plan for people names twenty ranges and counts the rest" {

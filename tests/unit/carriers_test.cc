@@ -128,8 +128,7 @@ TEST(ReserveMem, TheRegionHoldsTheHandoverTwice) {
   const TempTree tree;
   const RetireList list = list_of({range(0x1000, 0x1fff)});
   const std::string handover(0x30000, 'x');
-  const auto plan =
-      ReserveMemBackend().plan({.list = list, .handover = handover}, *tree.open());
+  const auto plan = ReserveMemBackend().plan({.list = list, .handover = handover}, *tree.open());
   ASSERT_TRUE(plan.ok());
   EXPECT_EQ(plan->artifact,
             "reserve_mem=0x80000:4096:poison ramoops.mem_name=poison ramoops.pmsg_size=0x80000 "

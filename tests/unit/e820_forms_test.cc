@@ -51,7 +51,7 @@ RangeSet read_back(Collect collect, const std::string& text) {
 TEST(E820Forms, SourcesReadBackWhatTheTextFormsSay) {
   std::mt19937_64 random(3);
   const MemoryMap map = map_of({});
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < 40; ++round) {
     const RangeSet set = random_set(random);
     const FormPlace place{map, 100};
     ASSERT_EQ(read_back(collect_badram, artifact_of_form("badram", set, place)), set);
@@ -101,7 +101,7 @@ TEST(E820Forms, GrubDoesNotHangInBadram) {
   EXPECT_FALSE(grub_search_ends({0x8000000, ~std::uint64_t{0xfff}}, 0x100000000));
   const MemoryMap map = map_of({});
   std::mt19937_64 random(206);
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 20; ++round) {
     const std::string line = artifact_of_form("badram", random_set(random), {map, 100});
     std::string_view list = std::string_view(line).substr(line.find('"') + 1);
     list = list.substr(0, list.find('"'));

@@ -7,6 +7,7 @@ GRUB's tools do it: the settings are read by a shell.
 
 import dataclasses
 import re
+import shutil
 
 import grub
 from rig import Guest, copy_from_disk, run_on_host
@@ -26,6 +27,7 @@ def run(bench: Bench) -> None:
         tool.run("capture", CAPTURE)
         guest.power_off()
     registry = copy_from_disk(disk, REGISTRY.removeprefix("/disk"), bench.results / "registry.db")
+    shutil.rmtree(bench.results / "capture", ignore_errors=True)  # of an earlier run
     sysroot = copy_from_disk(disk, CAPTURE.removeprefix("/disk"), bench.results)
     tool = Poisonctl.on_host(bench.poisonctl, registry, sysroot)
 
