@@ -255,7 +255,7 @@ fdt::Node node_for(const ByteRange& range, const Cells& cells, const fdt::Node& 
 // Tags, the name, three properties with their lengths and names' offsets, padding.
 std::size_t bytes_of(const fdt::Node& node, const Cells& cells) {
   constexpr std::size_t kTags = 2 * kCell;
-  constexpr std::size_t kProperties = 3 * 3 * kCell;
+  constexpr std::size_t kProperties = 9 * kCell;  // three each
   return kTags + (node.name.size() / kCell + 1) * kCell + kProperties +
          (cells.address + cells.size) * kCell;
 }

@@ -354,7 +354,7 @@ class Run:
             if finished < len(names) and not between:
                 possible.append(logs[finished + 1])
             reported = finished > 0 or (
-                bool(state) and names[0] not in ("first-key", "upgrade"))
+                bool(state) and self.steps[names[0]].starts_from not in ("no-key", *OLD_SCHEMAS))
             if self.options.quick and self.random.random() < 0.96:
                 continue
             for label, choice in self.choices(disk, number):

@@ -9,6 +9,7 @@ from steps import (MACHINE, REGISTRY, Bench, Poisonctl, as_ranges, choose_free_f
                    expect_same_ranges, poison)
 
 HANDOVER = "/disk/handover"
+HOST = "6f1c0c4e-2b8a-4f58-9d3e-0a5b7c1d2e3f"  # the same all along: only its memory changes
 # All of the frame's neighbourhood is in node 1 then; the frames are chosen from 128 MiB on.
 TWO_NODES = ("-object", "memory-backend-ram,id=m0,size=128M",
              "-object", "memory-backend-ram,id=m1,size=512M",
@@ -18,7 +19,7 @@ TWO_NODES = ("-object", "memory-backend-ram,id=m0,size=128M",
 def machine(serial: str, memory_mib: int = MACHINE.memory_mib, extra: tuple[str, ...] = ()
             ) -> rig.Machine:
     module = f"type=17,manufacturer=Rig,loc_pfx=SLOT,serial={serial},part=P-1"
-    return rig.Machine(memory_mib=memory_mib, extra=("-smbios", module, *extra))
+    return rig.Machine(memory_mib=memory_mib, extra=("-uuid", HOST, "-smbios", module, *extra))
 
 
 def run(bench: Bench) -> None:
