@@ -1,7 +1,6 @@
-"""GRUB for a guest: images for BIOS and EFI that run one script, without an installation.
+"""GRUB for a guest: an image for BIOS that runs one script, without an installation.
 
-For BIOS a disk whose first sector is GRUB's boot.img and whose core image follows, for EFI a folder
-that QEMU shows as a FAT disk. The kernel and its initramfs are on the guest's own disk.
+A disk whose first sector is GRUB's boot.img and whose core image follows. The kernel and its initramfs are on the guest's own disk.
 """
 
 from __future__ import annotations
@@ -15,15 +14,13 @@ from kernels import MissingPrerequisite
 # What the script below may use, and what finds and reads the guest's disk.
 MODULES = ("boot", "echo", "ext2", "linux", "lsmmap", "mmap", "part_msdos", "search",
            "search_fs_file", "serial", "terminal")
-FIRMWARE = (Path("/usr/share/OVMF/OVMF_CODE.fd"), Path("/usr/share/edk2/ovmf/OVMF_CODE.fd"))
 
 
 def _modules(platform: str) -> Path:
     for folder in (Path("/usr/lib/grub"), Path("/usr/share/grub2")):
         if (folder / platform).is_dir():
             return folder / platform
-    package = {"i386-pc": "grub-pc-bin", "x86_64-efi": "grub-efi-amd64-bin"}[platform]
-    raise MissingPrerequisite(f"GRUB's modules for {platform} are not there; install {package}")
+    raise MissingPrerequisite(f"GRUB's modules for {platform} are not there; install grub-pc-bin")
 
 
 def _mkimage() -> str:
@@ -58,22 +55,9 @@ def bios(folder: Path, script: str) -> tuple[str, ...]:
     return _first_disk(str(disk))
 
 
-def efi(folder: Path, script: str) -> tuple[str, ...]:
-    """The same with UEFI firmware."""
-    boot = folder / "esp/EFI/BOOT"
-    shutil.rmtree(folder, ignore_errors=True)
-    boot.mkdir(parents=True)
-    (folder / "grub.cfg").write_text(script)
-    _make_image("x86_64-efi", (), folder / "grub.cfg", boot / "BOOTX64.EFI")
-    for firmware in FIRMWARE:
-        if firmware.is_file():
-            return ("-bios", str(firmware), *_first_disk(f"fat:rw:{folder / 'esp'}"))
-    raise MissingPrerequisite(f"{FIRMWARE[0]} is not there; install ovmf")
-
-
-def script(command_line: str, commands: tuple[str, ...] = ()) -> str:
-    """Shows the memory map, runs `commands`, shows it again, and starts the kernel of the guest's
-    disk. What GRUB says is on the console."""
-    return "\n".join(["serial --unit=0", "terminal_output serial", *commands, "lsmmap",
+def script(command_line: str) -> str:
+    """Shows the memory map, and starts the kernel of the guest's disk. What GRUB says is on the
+    console."""
+    return "\n".join(["serial --unit=0", "terminal_output serial", "lsmmap",
                       "search --file --set=root /boot/vmlinuz",
                       f"linux /boot/vmlinuz {command_line}", "initrd /boot/initramfs", "boot", ""])

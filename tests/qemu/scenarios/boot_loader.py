@@ -1,12 +1,10 @@
-"""A cold boot through GRUB, by BIOS and by UEFI, leaves bad frames out: by the drop-in that 'apply'
-writes, and by GRUB's own badram and cutmem.
+"""A cold boot through GRUB, by BIOS, leaves bad frames out by the drop-in that 'apply' writes.
 
-The list is made in a guest and turned into artifacts on the host, from a capture of that guest, as
+The list is made in a guest and turned into the drop-in on the host, from a capture of that guest, as
 GRUB's tools do it: the settings are read by a shell.
 """
 
 import dataclasses
-import re
 import shutil
 
 import grub
@@ -33,17 +31,7 @@ def run(bench: Bench) -> None:
 
     words = settings_after_apply(tool, sysroot)
     expect(words == tool.run("emit", "e820").strip(), f"GRUB_CMDLINE_LINUX became {words!r}")
-    badram = re.fullmatch(r'GRUB_BADRAM="(.*)"\n', tool.run("emit", "e820", "--form", "badram"))
-    expect(badram is not None, "emit --form badram: expected one line GRUB_BADRAM=\"...\"")
-    cutmem = tuple(tool.run("emit", "e820", "--form", "cutmem").splitlines())
-
-    for name, loader in (("bios", grub.bios), ("efi", grub.efi)):
-        for how, extra, commands in (("drop-in", words, ()),
-                                     ("badram", "", (f"badram {badram.group(1)}",)),
-                                     ("cutmem", "", cutmem)):
-            if (name, how) == ("efi", "cutmem"):
-                continue  # the same code as badram there
-            boot(bench, disk, f"{name}-{how}", loader, extra, commands, frames)
+    boot(bench, disk, "bios-drop-in", words, frames)
 
 
 def settings_after_apply(tool: Poisonctl, sysroot) -> str:
@@ -57,11 +45,10 @@ def settings_after_apply(tool: Poisonctl, sysroot) -> str:
     return shell.stdout.decode().strip()
 
 
-def boot(bench: Bench, disk, name: str, loader, extra: str, commands: tuple[str, ...],
-         frames: list[int]) -> None:
-    bench.say(f"{name}: {extra or ' '.join(commands)[:100]}")
+def boot(bench: Bench, disk, name: str, extra: str, frames: list[int]) -> None:
+    bench.say(f"{name}: {extra}")
     words = ("console=ttyS0 panic=-1 quiet mitigations=off rig.boot=1 " + extra).strip()
-    arguments = loader(bench.results / f"grub-{name}", grub.script(words, commands))
+    arguments = grub.bios(bench.results / f"grub-{name}", grub.script(words))
     machine = dataclasses.replace(bench.machine, loader=arguments)
     with Guest(bench.kernel, bench.results, disk, bench.results / name, machine) as guest:
         left_out(bench, guest, frames)
