@@ -306,7 +306,7 @@ Room room_in(const fdt::Node& reserved, bool overlay, std::size_t base_bytes,
       .nodes = limits.nodes,
       .why_nodes = fmt::format(
           "finds no room in the kernel's memory map: it can take {} nodes at the time when it "
-          "reads them, and ignores more (INIT_MEMBLOCK_MEMORY_REGIONS)",
+          "reads them, and may not boot with more (INIT_MEMBLOCK_MEMORY_REGIONS)",
           limits.nodes),
       .bytes = 0};
   const std::size_t others = reserved.children.size();
