@@ -19,7 +19,7 @@ import kernels
 def main() -> int:
     everything = [*kernels.KERNELS, *kernels.PROGRAMS]
     usual = [name for name in everything
-             if (kernels.KERNELS.get(name) or kernels.PROGRAMS[name]).by_default]
+             if name in kernels.KERNELS or kernels.PROGRAMS[name].by_default]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
                         help="default: %(default)s")

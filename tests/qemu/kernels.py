@@ -1,7 +1,6 @@
 """What the guests boot and run from packages: kernels, and a few programs that are not installed.
 
-Everything is a Debian package, fetched with apt into a cache folder outside the checkout; one kernel
-is built from the package of the kernel's source (kernel_build.py):
+Everything is a Debian package, fetched with apt into a cache folder outside the checkout:
 
     CACHE/NAME/VERSION/entry.json     what is in the entry; written last
     CACHE/NAME/VERSION/vmlinuz, config, modules/*.ko      (a kernel)
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import lzma
 import os
@@ -34,10 +32,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
-import kernel_build
-from errors import MissingPrerequisite
-
-FOLDER = Path(__file__).resolve().parent
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FETCH_ATTEMPTS = 4
 FETCH_TIMEOUT_SECONDS = 300
@@ -46,6 +40,10 @@ FETCH_TIMEOUT_SECONDS = 300
 DEBIAN_SUITES = frozenset(
     "oldoldstable oldstable stable testing unstable bookworm trixie forky duke sid".split()
 )
+
+
+class MissingPrerequisite(Exception):
+    """Something that must be installed, built or fetched before a test can run is not there."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,6 @@ class KernelSpec:
     source: PackageSource
     modules: tuple[str, ...]  # what guests load; dependencies are added, built-in ones are fine
     arch: str = "x86_64"
-    fragment: Path | None = None  # the package is source: built with these options
-    by_default: bool = True  # fetched when nobody names it
 
 
 BOOKWORM = ("bookworm", "bookworm-updates", "bookworm-security")
@@ -86,14 +82,9 @@ KERNELS = {
         modules=("virtio_pci", "virtio_blk", "ext4", "hwpoison-inject", "mce-inject", "cxl_acpi",
                  "cxl_pci", "cxl_mem"),
     ),
-    # With what Debian builds no kernel with: pmsg, kexec handover, live update, CXL features.
     "arm64": KernelSpec(
         PackageSource(("sid",), "linux-image-cloud-arm64", KERNEL_PARTS), modules=(),
         arch="aarch64",
-    ),
-    "own": KernelSpec(
-        PackageSource(("sid",), "linux-source", r"^linux-source-\d"),
-        modules=(), fragment=FOLDER / "own-kernel.config", by_default=False,
     ),
 }
 
@@ -206,10 +197,7 @@ def _wanted(name: str) -> dict:
     """What the entry must have been made from; an entry made from an older wish is no use."""
     if name in KERNELS:
         spec = KERNELS[name]
-        wanted = {"package": spec.source.package, "modules": list(spec.modules)}
-        if spec.fragment:
-            wanted["fragment"] = hashlib.sha256(spec.fragment.read_bytes()).hexdigest()
-        return wanted
+        return {"package": spec.source.package, "modules": list(spec.modules)}
     return {"package": PROGRAMS[name].source.package}
 
 
@@ -279,12 +267,7 @@ def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
     entry = {"package": source.package, "version": version, "wanted": _wanted(name)}
     built = staging / "entry"
     built.mkdir()
-    if name in KERNELS and KERNELS[name].fragment:
-        archive = _only(list(tree.glob("usr/src/linux-source-*.tar.xz")), "linux-source-*.tar.xz",
-                        packages)
-        entry |= kernel_build.build(archive, KERNELS[name].fragment, staging, built)
-        version += f"-{entry['wanted']['fragment'][:12]}"
-    elif name in KERNELS:
+    if name in KERNELS:
         entry |= _collect_kernel(KERNELS[name], tree, built, packages)
     else:
         _collect_program(PROGRAMS[name], tree, built, packages)
