@@ -52,8 +52,8 @@ class Invocation {
   // What became of the records of this registry's snapshots on this machine. Where the topology
   // cannot be read at all, nothing is said against any record.
   Result<Quarantine> quarantine(Store& store);
-  // The next memory_map() reads it again, and whatever follows from it: for a run so long that memory
-  // is added or removed.
+  // The next memory_map() reads it again, and whatever follows from it: for a run so long that
+  // memory is added or removed.
   void forget_memory_map() {
     memory_map_.reset();
     placement_.reset();

@@ -47,8 +47,8 @@ struct MadeHandover {
   std::size_t ranges = 0;
   std::string blob;
 };
-// kLook writes nothing, and fails where there is no key yet; kHandOut makes the key, and notes that a
-// list of this generation was given out.
+// kLook writes nothing, and fails where there is no key yet; kHandOut makes the key, and notes that
+// a list of this generation was given out.
 enum class HandoverUse { kLook, kHandOut };
 Result<MadeHandover> make_handover(Invocation& invocation, const LoadedList& loaded,
                                    HandoverUse use);
