@@ -102,6 +102,12 @@ std::string remark_on(std::string_view item) {
       "memmap item '{}' has something after its address that the kernel complains of", shown);
 }
 
+// SIZE@ADDR, and SIZE%ADDR+TYPE without a type that it was before: e820__range_add().
+bool may_add_ram(std::string_view item) {
+  return item.find('@') != std::string_view::npos ||
+         (item.find('%') != std::string_view::npos && item.find('-') == std::string_view::npos);
+}
+
 void take_note(const Argument& argument, MergeBase& base) {
   if (argument.name == "crashkernel") base.crash_kernel = true;
   if (argument.name == "mem" && argument.value != "nopentium") {
@@ -111,6 +117,7 @@ void take_note(const Argument& argument, MergeBase& base) {
   if (argument.name != "memmap" || argument.value.data() == nullptr) return;
   for_each_item(argument.value, [&](std::string_view item) {
     ++base.foreign_items;
+    if (may_add_ram(item)) ++base.ram_items;
     if (std::string remark = remark_on(item); !remark.empty()) {
       base.remarks.push_back(std::move(remark));
     }

@@ -40,6 +40,7 @@ struct MergeBase {
   std::string text;                  // without our own options, else byte for byte
   std::size_t insert_at = 0;         // where the option goes: before "--", or at the end
   std::size_t foreign_items = 0;     // of memmap=, that somebody else has put there
+  std::size_t ram_items = 0;         // those of them that add RAM, also where RAM is already
   bool crash_kernel = false;         // has crashkernel=
   std::vector<std::string> remarks;  // what else on it changes memory, one sentence each
 };

@@ -75,11 +75,11 @@ std::string option_for(const RangeSet& taken, std::optional<Quoting> reserve) {
 std::size_t text_of_item(const ByteRange& range) { return unusable_item(range).size() + 1; }
 
 Room room_of(const E820Limits& limits) {
-  return {.ranges = limits.table_entries / kEntriesPerRange,
+  return {.ranges = limits.table_entries / limits.entries_per_range,
           .no_range_left =
               fmt::format("the kernel's memory map table is full: {} entries are left and each "
                           "range takes {}; past that the kernel would drop RAM",
-                          limits.table_entries, kEntriesPerRange),
+                          limits.table_entries, limits.entries_per_range),
           // No comma before the first item.
           .text = limits.text_bytes > kOption.size() ? limits.text_bytes - kOption.size() + 1 : 0,
           .no_text_left = fmt::format("the kernel command line is full: memmap= has {} of the {} "
@@ -140,8 +140,10 @@ E820Limits limits_of(const CommandLineRequest& request, const Surroundings& arou
   const MergeBase& base = around.base;
   const std::size_t taken = (base.text.empty() ? 0 : base.text.size() + 1) +  // a space between
                             request.kept_free + (base.crash_kernel ? kKdumpWords : 0);
+  const std::size_t per_range = kEntriesPerRange * (1 + base.ram_items);
   E820Limits limits{.text_bytes = less(line, taken),
-                    .table_entries = less(around.table, base.foreign_items * kEntriesPerRange),
+                    .table_entries = less(around.table, base.foreign_items * per_range),
+                    .entries_per_range = per_range,
                     .line_bytes = line};
   limits.void_areas = void_areas(around, request.loader);
   limits.widening = {request.widen, around.map.system_ram().minus(limits.void_areas)};

@@ -33,6 +33,9 @@ struct E820Limits {
   std::size_t text_bytes = 0;
   // Entries that may be added to the kernel's E820 table before it is full.
   std::size_t table_entries = 0;
+  // How many of them a range may take: 2 for each entry that it lies in (__e820__range_update), of
+  // which there are several where somebody has added RAM to RAM.
+  std::size_t entries_per_range = 2;
   // The longest command line that the loader takes, for messages.
   std::size_t line_bytes = 0;
   // Ranges that may become one.

@@ -360,12 +360,14 @@ TEST(E820, MergedIntoAnyCommandLineTheKernelTakesAwayExactlyWhatIsCovered) {
     const auto base = merge_base(before, "it");
     ASSERT_TRUE(base.ok());
     E820Limits limits = {.text_bytes = random() % 1500, .table_entries = random() % 130};
+    limits.entries_per_range = 2 * (1 + base->ram_items);
     limits.widening = {random() % 3 * 0x10000, ram};
     const Plan plan = plan_e820(list, limits);
     ASSERT_EQ(plan.covered.united_with(refused_in(plan)), list.frames);
     ASSERT_TRUE(plan.covered.intersected_with(refused_in(plan)).empty());
 
-    const std::size_t entries = ram.ranges().size() + 2 * base->foreign_items;
+    const std::size_t entries =
+        ram.ranges().size() + limits.entries_per_range * base->foreign_items;
     KernelModel without(ram, entries);
     without.boot(base->text);
     KernelModel with(ram, entries + limits.table_entries);
@@ -477,6 +479,8 @@ TEST(E820, OptionsOfOthersTakeTheirPartOfTheTable) {
   EXPECT_EQ(plan("ro"), (131U - 40 - 16) / 2);
   EXPECT_EQ(plan("ro memmap=1M$1G,1M$2G memmap=4G!8G"), (131U - 40 - 16 - 6) / 2);
   EXPECT_EQ(plan("ro memmap=0x1000%0x8000000-1+5"), (131U - 40 - 16) / 2);
+  // RAM that is added to RAM: each frame lies in two entries then, and splits both.
+  EXPECT_EQ(plan("ro memmap=1M@1M"), (131U - 40 - 16 - 4) / 4);
 }
 
 TEST(E820, AQuoteWithoutAnEndIsRefusedAndWhatLimitsMemoryIsTold) {
