@@ -98,22 +98,25 @@ Result<void> create_derived_tables(const sqlite::Database& database) {
 }
 
 Result<SchemaState> read_schema_state(const sqlite::Database& database) {
-  const auto version = database.scalar("PRAGMA user_version");
-  if (!version) return version.error();
-  const auto application = database.scalar("PRAGMA application_id");
-  if (!application) return application.error();
-  const auto tables = database.scalar("SELECT count(*) FROM sqlite_schema");
-  if (!tables) return tables.error();
+  // In one statement, and so of one state of the file: another process may be making the schema.
+  auto statement = database.prepare(
+      "SELECT (SELECT count(*) FROM sqlite_schema), (SELECT user_version FROM pragma_user_version),"
+      " (SELECT application_id FROM pragma_application_id)");
+  if (!statement) return statement.error();
+  if (const auto row = statement->step(); !row) return row.error();
+  const std::int64_t tables = statement->integer(0);
+  const std::int64_t version = statement->integer(1);
+  const std::int64_t application = statement->integer(2);
 
-  if (*application == kApplicationId) {
-    if (*version >= 1 && *version <= kSchemaVersion) return SchemaState{false, *version};
+  if (application == kApplicationId) {
+    if (version >= 1 && version <= kSchemaVersion) return SchemaState{false, version};
     return Error{
         ErrorCode::kUnknownForm,
         fmt::format("{}: is of schema version {}, this program knows 1 to {}; use the version "
                     "of poisonctl that wrote it, or a newer one. It was left as it is",
-                    database.path(), *version, kSchemaVersion)};
+                    database.path(), version, kSchemaVersion)};
   }
-  if (*application == 0 && *version == 0 && *tables == 0) return SchemaState{true, 0};
+  if (application == 0 && version == 0 && tables == 0) return SchemaState{true, 0};
   return Error{ErrorCode::kUnknownForm,
                database.path() +
                    ": is an SQLite database, but not a registry of poisonctl; it was "
