@@ -102,7 +102,9 @@ Result<void> read_node(const void* tree, int offset, std::size_t depth, const st
   if (depth == Tree::kDeepest) {
     return bad(shown, fmt::format("has nodes more than {} deep", Tree::kDeepest));
   }
-  node.name = fdt_get_name(tree, offset, nullptr);
+  const char* const own_name = fdt_get_name(tree, offset, nullptr);
+  if (own_name == nullptr) return bad(shown, fmt::format("has no name at offset {}", offset));
+  node.name = own_name;
   int at = fdt_first_property_offset(tree, offset);
   for (; at >= 0; at = fdt_next_property_offset(tree, at)) {
     const char* name = nullptr;
