@@ -37,6 +37,13 @@ Result<void> load_kernel(const UniqueFd& kernel, const UniqueFd& initrd,
     case EBADMSG:
     case ENOKEY:
       return Error{ErrorCode::kBadData, why + "; this kernel takes signed kernels only", error};
+    case EINVAL:
+      return Error{
+          ErrorCode::kBadData,
+          fmt::format("{}; its command line has {} bytes, and kernels take 2016 on x86 and "
+                      "2047 elsewhere: shorten it, or see dmesg",
+                      why, command_line.size()),
+          error};
     case EBUSY:
       return Error{ErrorCode::kLocked, why + "; another kexec is under way", error};
     default:

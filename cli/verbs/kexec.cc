@@ -158,7 +158,10 @@ void say_where_not_to_be(Invocation& invocation, const CheckedList& checked, con
 // As an administrator expects: services are stopped and file systems unmounted where somebody is
 // there to do it. systemctl sees the loaded kernel (/sys/kernel/kexec_loaded) and loads no other.
 Error start(const SysRoot& sysroot) {
-  if (!sysroot.list("run/systemd/system")) return start_loaded_kernel();
+  const auto systemd = sysroot.list("run/systemd/system");
+  if (!systemd) {
+    return systemd.error().code == ErrorCode::kNoInput ? start_loaded_kernel() : systemd.error();
+  }
   constexpr const char* kSystemctl = "/usr/bin/systemctl";
   std::string program = kSystemctl;
   std::string verb = "kexec";
