@@ -39,7 +39,6 @@ struct Plan {
   std::vector<Refusal> refused;           // sorted by address
   std::vector<std::string> side_effects;  // what else changes, one sentence each
   std::string artifact = {};              // what emit writes; empty when there is nothing to write
-  bool binary = false;                    // the artifact is no text: it belongs into a file
 };
 
 // Who starts the next kernel. Each has limits of its own.
@@ -96,6 +95,8 @@ class Backend {
   [[nodiscard]] virtual std::string_view summary() const = 0;
   // What emit can write other than the usual artifact, by name.
   [[nodiscard]] virtual std::span<const std::string_view> forms() const { return {}; }
+  // Whether the artifact of that form is no text, and so belongs into a file.
+  [[nodiscard]] virtual bool is_binary(std::string_view /*form*/) const { return false; }
   [[nodiscard]] virtual Reach reach() const { return Reach::kExcludes; }
   // Looks at features of the machine, never at version numbers.
   [[nodiscard]] virtual Availability probe(const SysRoot& sysroot) const = 0;

@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "backends/range_choice.h"
+#include "registry/kernel_config.h"
 #include "registry/memory_map.h"
 #include "registry/text.h"
 
@@ -223,11 +225,9 @@ std::vector<ByteRange> ranges_for_nodes(const RangeSet& frames, const Layout& la
   return ranges;
 }
 
-std::vector<ByteRange> worst_first(std::vector<ByteRange> ranges, const RangeSet& uncorrected) {
-  std::stable_sort(ranges.begin(), ranges.end(), [&](const ByteRange& a, const ByteRange& b) {
-    const bool lost_a = uncorrected.overlaps(a);
-    const bool lost_b = uncorrected.overlaps(b);
-    return lost_a != lost_b ? lost_a : a.size() > b.size();
+std::vector<ByteRange> first_ones_first(std::vector<ByteRange> ranges, const RetireList& list) {
+  std::sort(ranges.begin(), ranges.end(), [&](const ByteRange& a, const ByteRange& b) {
+    return importance_of(a, a.size(), list) < importance_of(b, b.size(), list);
   });
   return ranges;
 }
@@ -294,15 +294,15 @@ fdt::Document overlay_of(fdt::Node reserved) {
 }
 
 // What may be added, and what is said of a range that is too much.
-struct Room {
+struct NodeRoom {
   std::size_t nodes;
   std::string why_nodes;
   std::size_t bytes;
 };
 
-Room room_in(const fdt::Node& reserved, bool overlay, std::size_t base_bytes,
-             const DeviceTreeLimits& limits) {
-  Room room{
+NodeRoom room_in(const fdt::Node& reserved, bool overlay, std::size_t base_bytes,
+                 const DeviceTreeLimits& limits) {
+  NodeRoom room{
       .nodes = limits.nodes,
       .why_nodes = fmt::format(
           "finds no room in the kernel's memory map: it can take {} nodes at the time when it "
@@ -355,7 +355,7 @@ std::vector<std::string> side_effects_of(const Plan& plan, bool overlay, bool wi
 
 // Puts nodes for as many of `ranges`, the first ones first, as there is room for into
 // `reserved`, in the order of their addresses.
-void add_nodes(const std::vector<ByteRange>& ranges, const Cells& cells, const Room& room,
+void add_nodes(const std::vector<ByteRange>& ranges, const Cells& cells, const NodeRoom& room,
                fdt::Node& reserved, Plan& plan) {
   std::vector<ByteRange> covered;
   std::size_t bytes = 0;
@@ -395,13 +395,8 @@ std::size_t regions_taken(const MemoryMap& map, const RangeSet& frames) {
 std::size_t table_of(const SysRoot& sysroot) {
   const auto architecture = sysroot.read("proc/sys/kernel/arch");
   if (!architecture || trim(*architecture) != "aarch64") return kRegions;
-  const auto release = sysroot.read("proc/sys/kernel/osrelease");
-  if (!release) return kRegions;
-  const auto config = sysroot.read(fmt::format("boot/config-{}", trim(*release)));
-  if (!config) return kRegions;
-  const auto lines = split_lines(*config);
-  return std::find(lines.begin(), lines.end(), "CONFIG_EFI=y") != lines.end() ? kRegionsOfArm64
-                                                                              : kRegions;
+  const auto config = KernelConfig::load(sysroot);
+  return config && config->value("CONFIG_EFI") == "y" ? kRegionsOfArm64 : kRegions;
 }
 
 }  // namespace
@@ -448,14 +443,13 @@ Result<Plan> plan_device_tree(const RetireList& list, fdt::Document tree, bool o
 
   Plan plan;
   plan.refused = list.refused;
-  plan.binary = true;
   const RangeSet frames = frames_for_nodes(list, *layout, shown, plan);
   const std::vector<ByteRange> ranges =
-      worst_first(ranges_for_nodes(frames, *layout, list.page_shift), list.uncorrected);
+      first_ones_first(ranges_for_nodes(frames, *layout, list.page_shift), list);
   fdt::Node& reserved = reserved_of(tree, layout->cells);
   const auto base = fdt::write(tree);
   if (!base) return base.error();
-  const Room room = room_in(reserved, overlay, base->size(), limits);
+  const NodeRoom room = room_in(reserved, overlay, base->size(), limits);
   add_nodes(ranges, layout->cells, room, reserved, plan);
   std::sort(plan.refused.begin(), plan.refused.end(),
             [](const auto& a, const auto& b) { return a.range < b.range; });

@@ -17,6 +17,7 @@ class DeviceTreeBackend final : public Backend {
   [[nodiscard]] std::string_view summary() const override {
     return "leaves frames out of memory at boot (no-map nodes in the device tree)";
   }
+  [[nodiscard]] bool is_binary(std::string_view /*form*/) const override { return true; }
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;
   // The artifact is the tree, without nodes of an earlier list, or the overlay. Errors besides
   // those of files: kBadData for a tree that no kernel takes reservations from; kNotAvailable for

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "backends/e820_forms.h"
+#include "registry/kernel_config.h"
 #include "registry/memory_map.h"
 #include "registry/placement.h"
 #include "registry/text.h"
@@ -91,17 +92,11 @@ Room room_of(const E820Limits& limits) {
 // How many NUMA nodes the kernel was built for. Only its build configuration tells
 // (CONFIG_NODES_SHIFT is not exported); without that file, the fewest that can be.
 std::size_t max_nodes(const SysRoot& sysroot) {
-  const auto release = sysroot.read("proc/sys/kernel/osrelease");
-  if (!release) return 1;
-  const auto config = sysroot.read(fmt::format("boot/config-{}", trim(*release)));
+  constexpr std::uint64_t kMostShift = 10;  // the range of CONFIG_NODES_SHIFT (arch/x86/Kconfig)
+  const auto config = KernelConfig::load(sysroot);
   if (!config) return 1;
-  for (const std::string_view line : split_lines(*config)) {
-    constexpr std::string_view kKey = "CONFIG_NODES_SHIFT=";
-    if (!line.starts_with(kKey)) continue;
-    const auto shift = parse_unsigned(line.substr(kKey.size()), 10);
-    return shift && *shift <= 10 ? std::size_t{1} << *shift : 1;
-  }
-  return 1;
+  const auto shift = parse_unsigned(config->value("CONFIG_NODES_SHIFT").value_or(""), 10);
+  return shift && *shift <= kMostShift ? std::size_t{1} << *shift : 1;
 }
 
 std::size_t less(std::size_t all, std::size_t taken) { return taken < all ? all - taken : 0; }
@@ -237,6 +232,8 @@ Result<void> check_request(const PlanRequest& request) {
 }  // namespace
 
 std::span<const std::string_view> E820Backend::forms() const { return e820_form_names(); }
+
+bool E820Backend::is_binary(std::string_view form) const { return is_binary_form(form); }
 
 Availability E820Backend::probe(const SysRoot& sysroot) const {
   const auto entries = sysroot.list("sys/firmware/memmap");

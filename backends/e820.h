@@ -20,6 +20,7 @@ class E820Backend final : public Backend {
     return "leaves frames out of the memory map at boot (x86, memmap= on the command line)";
   }
   [[nodiscard]] std::span<const std::string_view> forms() const override;
+  [[nodiscard]] bool is_binary(std::string_view form) const override;
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;
   // Errors, besides those of the files: kBadData for a command line that would void the option;
   // kUsage for what cannot be asked for together.

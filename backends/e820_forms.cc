@@ -157,6 +157,8 @@ Form form_named(std::string_view name) {
 
 std::span<const std::string_view> e820_form_names() { return kNames; }
 
+bool is_binary_form(std::string_view form) { return form == "table" || form == "setup-data"; }
+
 Room room_of_form(std::string_view form, const FormPlace& place) {
   const std::size_t zero_page = less(kZeroPageEntries, place.map.firmware().size());
   Room room;

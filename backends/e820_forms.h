@@ -22,6 +22,8 @@ namespace poisonctl {
 
 // In the order of the manual.
 std::span<const std::string_view> e820_form_names();
+// False for what is none.
+bool is_binary_form(std::string_view form);
 
 // What a form has to fit into.
 struct FormPlace {

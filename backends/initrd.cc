@@ -15,8 +15,7 @@ Result<Plan> InitrdBackend::plan(const PlanRequest& request, const SysRoot& /*sy
   Plan plan{.covered = request.list.frames,
             .refused = request.list.refused,
             .side_effects = {},
-            .artifact = cpio_with_file(kInitrdFolder, kInitrdFile, request.handover),
-            .binary = true};
+            .artifact = cpio_with_file(kInitrdFolder, kInitrdFile, request.handover)};
   if (plan.covered.empty()) return plan;
   plan.side_effects = {
       "keeps nothing out before the next kernel begins: its frames are free until the list is "

@@ -19,6 +19,7 @@ class InitrdBackend final : public Backend {
     return "carries the signed list in the initramfs, as /poisonctl/handover";
   }
   [[nodiscard]] Reach reach() const override { return Reach::kCarries; }
+  [[nodiscard]] bool is_binary(std::string_view /*form*/) const override { return true; }
   [[nodiscard]] Availability probe(const SysRoot& sysroot) const override;
   // The artifact is an archive (cpio.h) of the request's handover, also of an empty list: it takes
   // the place of an older one.

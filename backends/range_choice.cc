@@ -90,29 +90,27 @@ std::vector<Run> fewest_joins(const std::vector<ByteRange>& ranges, const Wideni
 // The runs, the most important first.
 std::vector<Run> in_order(std::vector<Run> runs, const RetireList& list,
                           const std::vector<ByteRange>& ranges) {
-  struct Ranked {
-    bool milder;
-    bool replayable;
-    std::uint64_t good;  // the fewer bad bytes, the larger
-    Run run;
-  };
-  std::vector<Ranked> ranked;
+  std::vector<std::pair<Importance, Run>> ranked;
   ranked.reserve(runs.size());
   for (const Run& run : runs) {
     std::uint64_t bad = 0;
     for (std::size_t i = run.first; i < run.first + run.count; ++i) bad += ranges[i].size();
-    ranked.push_back({!list.uncorrected.overlaps(run.range),
-                      !list.beyond_replay.overlaps(run.range), kPhysAddrLimit - bad, run});
+    ranked.emplace_back(importance_of(run.range, bad, list), run);
   }
-  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
-    return std::tie(a.milder, a.replayable, a.good, a.run.range) <
-           std::tie(b.milder, b.replayable, b.good, b.run.range);
-  });
-  for (std::size_t i = 0; i < runs.size(); ++i) runs[i] = ranked[i].run;
+  std::sort(ranked.begin(), ranked.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (std::size_t i = 0; i < runs.size(); ++i) runs[i] = ranked[i].second;
   return runs;
 }
 
 }  // namespace
+
+Importance importance_of(const ByteRange& range, std::uint64_t bad_bytes, const RetireList& list) {
+  return {.milder = !list.uncorrected.overlaps(range),
+          .replayable = !list.beyond_replay.overlaps(range),
+          .good = kPhysAddrLimit - bad_bytes,
+          .range = range};
+}
 
 Choice choose_ranges(const RetireList& list, const RangeSet& frames, const Widening& widening,
                      const Room& room) {

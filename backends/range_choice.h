@@ -2,6 +2,7 @@
 // range so that more fits. The same list and the same room always give the same choice.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -12,6 +13,18 @@
 #include "registry/retire_list.h"
 
 namespace poisonctl {
+
+// What goes first is less: ranges where data was lost (RetireList::uncorrected), then those that
+// replay cannot retire (RetireList::beyond_replay), then those with more bad bytes, then lower
+// ones.
+struct Importance {
+  bool milder = false;
+  bool replayable = false;
+  std::uint64_t good = 0;  // the more bad bytes, the less
+  ByteRange range;
+  friend auto operator<=>(const Importance&, const Importance&) = default;
+};
+Importance importance_of(const ByteRange& range, std::uint64_t bad_bytes, const RetireList& list);
 
 // The room that an artifact has.
 struct Room {
@@ -38,9 +51,8 @@ struct Choice {
 };
 
 // The part of `frames`, which are of the list, that fits. Ranges are joined only when they do not
-// all fit as they are: the narrowest gaps first, and no more of them than it takes. Then come
-// ranges where data was lost (RetireList::uncorrected) before others, those that replay cannot
-// retire (RetireList::beyond_replay) before others, those with more bad frames, lower addresses.
+// all fit as they are: the narrowest gaps first, and no more of them than it takes. Then they go by
+// importance.
 // `covered` and `refused` are disjoint and together `frames`. Linearithmic.
 Choice choose_ranges(const RetireList& list, const RangeSet& frames, const Widening& widening,
                      const Room& room);

@@ -7,6 +7,7 @@
 #include <bit>
 #include <optional>
 
+#include "registry/kernel_config.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -50,20 +51,17 @@ Availability ReserveMemBackend::probe(const SysRoot& sysroot) const {
     return {false, fmt::format("this kernel ({}) has no reserve_mem=, which came with Linux 6.12",
                                printable(name))};
   }
-  const std::string path = fmt::format("boot/config-{}", name);
-  const auto config = sysroot.read(path);
+  const auto config = KernelConfig::load(sysroot);
   if (!config) {
-    return {false, fmt::format("{} is not there, so whether this kernel has CONFIG_PSTORE_RAM and "
-                               "CONFIG_PSTORE_PMSG cannot be told",
-                               sysroot.shown(path))};
+    return {false, config.error().message +
+                       ", so whether this kernel has CONFIG_PSTORE_RAM and CONFIG_PSTORE_PMSG "
+                       "cannot be told"};
   }
-  const auto lines = split_lines(*config);
   for (const std::string_view option : {"CONFIG_PSTORE_RAM", "CONFIG_PSTORE_PMSG"}) {
-    const bool there = std::any_of(lines.begin(), lines.end(), [&](std::string_view line) {
-      return line.starts_with(option) &&
-             (line.substr(option.size()) == "=y" || line.substr(option.size()) == "=m");
-    });
-    if (!there) return {false, fmt::format("this kernel was built without {}", option)};
+    const auto value = config->value(option);
+    if (value != "y" && value != "m") {
+      return {false, fmt::format("this kernel was built without {}", option)};
+    }
   }
   return {true,
           "the kernel has reserve_mem=, ramoops and pmsg; the region keeps its place over a "

@@ -87,13 +87,6 @@ std::vector<std::pair<std::string, std::string>> journal_fields(const Event& eve
   return fields;
 }
 
-// Whether the kernel counted a frame in HardwareCorrupted with this event. It does not for one that
-// was poisoned before (action_result() in mm/memory-failure.c): taken for a new one, it would
-// explain a frame that was retired without an event, such as by soft offline.
-bool raises_counter(const TraceEvent& trace) {
-  return trace.name == kMemoryFailureEvent && !trace.text("type").starts_with("already poisoned");
-}
-
 std::string joined(const std::vector<std::string>& words) {
   std::string all;
   for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;

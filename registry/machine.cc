@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "registry/bytes.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -15,16 +16,12 @@ constexpr std::uint64_t kAtPageSize = 6;  // AT_PAGESZ, uapi linux/auxvec.h
 // One form of the vector: the machine that was captured need not be the one that reads.
 struct WordForm {
   std::size_t bytes;
-  bool big_endian;
+  bool is_big_endian;
 };
 
 std::uint64_t word_at(std::string_view data, std::size_t offset, WordForm form) {
-  std::uint64_t value = 0;
-  for (std::size_t i = 0; i < form.bytes; ++i) {
-    const std::size_t place = form.big_endian ? i : form.bytes - 1 - i;
-    value = value << 8U | static_cast<unsigned char>(data[offset + place]);
-  }
-  return value;
+  const std::string_view word = data.substr(offset, form.bytes);
+  return form.is_big_endian ? big_endian(word) : little_endian(word);
 }
 
 std::optional<PageShift> page_size_in(std::string_view auxv, WordForm form) {

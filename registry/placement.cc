@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "registry/bytes.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -49,20 +50,6 @@ Error bad_content(const SysRoot& sysroot, const std::string& path, std::string_v
   return {ErrorCode::kBadData, fmt::format("{}: expected {}", sysroot.shown(path), expected)};
 }
 
-std::uint64_t little_endian(std::string_view bytes, std::size_t at, std::size_t width) {
-  std::uint64_t value = 0;
-  for (std::size_t i = width; i-- > 0;) {
-    value = value << 8U | static_cast<unsigned char>(bytes[at + i]);
-  }
-  return value;
-}
-
-std::uint64_t big_endian(std::string_view bytes) {
-  std::uint64_t value = 0;
-  for (const char byte : bytes) value = value << 8U | static_cast<unsigned char>(byte);
-  return value;
-}
-
 // The ramdisk of the zero page: Documentation/arch/x86/zero-page.rst.
 Result<void> add_x86_initrd(const SysRoot& sysroot, Placement& placement) {
   constexpr std::size_t kImage = 0x218;  // hdr.ramdisk_image
@@ -79,7 +66,9 @@ Result<void> add_x86_initrd(const SysRoot& sysroot, Placement& placement) {
     return bad_content(sysroot, path, "the zero page of the boot protocol (4096 bytes)");
   }
   const auto whole = [&](std::size_t low, std::size_t high) {
-    return little_endian(page, high, kWidth) << 32U | little_endian(page, low, kWidth);
+    const std::string_view view(page);
+    return little_endian(view.substr(high, kWidth)) << 32U |
+           little_endian(view.substr(low, kWidth));
   };
   const std::uint64_t size = whole(kSize, kExtSize);
   if (size == 0) return {};
@@ -213,8 +202,8 @@ Result<std::optional<std::size_t>> cells(const SysRoot& sysroot, const std::stri
   const auto bytes = read_optional(sysroot, path, placement, about);
   if (!bytes) return bytes.error();
   if (!*bytes) return std::optional<std::size_t>();
-  const std::uint64_t count = big_endian(**bytes);
-  if ((*bytes)->size() != 4 || count < 1 || count > 2) {
+  const std::uint64_t count = (*bytes)->size() == 4 ? big_endian(**bytes) : 0;
+  if (count < 1 || count > 2) {
     return bad_content(sysroot, path, "1 or 2 cells, as 4 bytes");
   }
   return std::optional(static_cast<std::size_t>(count));

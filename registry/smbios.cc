@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "registry/bytes.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -24,15 +25,15 @@ class Structure {
   [[nodiscard]] std::uint16_t handle() const { return word(2); }
   // Fields beyond the end are of a later version than the firmware's, and 0.
   [[nodiscard]] std::uint8_t byte(std::size_t at) const {
-    return static_cast<std::uint8_t>(little_endian(at, 1));
+    return static_cast<std::uint8_t>(number(at, 1));
   }
   [[nodiscard]] std::uint16_t word(std::size_t at) const {
-    return static_cast<std::uint16_t>(little_endian(at, 2));
+    return static_cast<std::uint16_t>(number(at, 2));
   }
   [[nodiscard]] std::uint32_t dword(std::size_t at) const {
-    return static_cast<std::uint32_t>(little_endian(at, 4));
+    return static_cast<std::uint32_t>(number(at, 4));
   }
-  [[nodiscard]] std::uint64_t qword(std::size_t at) const { return little_endian(at, 8); }
+  [[nodiscard]] std::uint64_t qword(std::size_t at) const { return number(at, 8); }
   // Texts are numbered from 1; 0 means none (6.1.3).
   [[nodiscard]] std::string text(std::size_t at) const {
     std::string_view rest = texts_;
@@ -45,13 +46,8 @@ class Structure {
   }
 
  private:
-  [[nodiscard]] std::uint64_t little_endian(std::size_t at, std::size_t width) const {
-    if (at + width > formatted_.size()) return 0;
-    std::uint64_t value = 0;
-    for (std::size_t i = width; i-- > 0;) {
-      value = value << 8U | static_cast<unsigned char>(formatted_[at + i]);
-    }
-    return value;
+  [[nodiscard]] std::uint64_t number(std::size_t at, std::size_t width) const {
+    return at + width > formatted_.size() ? 0 : little_endian(formatted_.substr(at, width));
   }
 
   std::string_view formatted_;

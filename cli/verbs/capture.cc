@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "cli/verb.h"
+#include "registry/kernel_config.h"
 #include "registry/posix_file.h"
 #include "registry/text.h"
 
@@ -231,8 +232,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   add_controllers(**source, "sys/devices/system/edac/mc", 0, paths);
   add_placement(**source, paths);
   add_cxl(**source, paths);
-  const auto release = (*source)->read("proc/sys/kernel/osrelease");
-  if (release) paths.push_back(fmt::format("boot/config-{}", trim(*release)));
+  if (const auto config = kernel_config_path(**source)) paths.push_back(*config);
 
   // Write-only: that it is there is all that can be known.
   constexpr std::string_view kOffline = "sys/devices/system/memory/hard_offline_page";

@@ -67,10 +67,8 @@ Result<void> write_artifact(Invocation& invocation, const Plan& plan) {
   return replace_file_at(AT_FDCWD, file, plan.artifact, kMode, file);
 }
 
-Result<Plan> plan_for(Invocation& invocation, const Backend& backend, const LoadedList& loaded,
-                      const SysRoot& sysroot) {
-  const auto form = chosen_form(invocation, backend);
-  if (!form) return form.error();
+Result<Plan> plan_for(Invocation& invocation, const Backend& backend, std::string_view form,
+                      const LoadedList& loaded, const SysRoot& sysroot) {
   const auto command_line = command_line_request(invocation);
   if (!command_line) return command_line.error();
   const auto tree = device_tree(invocation);
@@ -83,7 +81,7 @@ Result<Plan> plan_for(Invocation& invocation, const Backend& backend, const Load
   }
   return backend.plan(
       {.list = loaded.checked.list,
-       .form = *form,
+       .form = form,
        .command_line = *command_line,
        .handover = handover,
        .device_tree = *tree,
@@ -107,13 +105,15 @@ Result<ExitStatus> run(Invocation& invocation) {
     return Error{ErrorCode::kNotAvailable, fmt::format("{}: {}", name, availability.reason)};
   }
   if (auto usable = check_options(invocation, *backend); !usable) return usable.error();
-  const auto loaded = load_checked_list(invocation);
-  if (!loaded) return loaded.error();
-  const auto plan = plan_for(invocation, *backend, *loaded, **root);
-  if (!plan) return plan.error();
-  if (plan->binary && !invocation.has("output")) {
+  const auto form = chosen_form(invocation, *backend);
+  if (!form) return form.error();
+  if (backend->is_binary(*form) && !invocation.has("output")) {
     return Error{ErrorCode::kUsage, fmt::format("emit {}: -o FILE is needed: it is no text", name)};
   }
+  const auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  const auto plan = plan_for(invocation, *backend, *form, *loaded, **root);
+  if (!plan) return plan.error();
 
   Output& output = invocation.output();
   for (const Refusal& refusal : plan->refused) {

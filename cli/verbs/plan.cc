@@ -69,7 +69,7 @@ Json plan_json(const BackendPlan& made) {
           {"covered", to_json(made.plan.covered)},
           {"refused", to_json(made.plan.refused)},
           {"side_effects", made.plan.side_effects},
-          {"artifact", made.plan.binary ? Json() : Json(made.plan.artifact)}};
+          {"artifact", made.backend->is_binary({}) ? Json() : Json(made.plan.artifact)}};
 }
 
 std::string plan_text(const BackendPlan& made) {

@@ -2,12 +2,12 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "registry/handover.h"
 #include "registry/retire_list.h"
+#include "tests/throwaway_key.h"
 
 namespace poisonctl {
 namespace {
@@ -71,14 +71,6 @@ void BM_CheckAndCut(benchmark::State& state) {
 }
 BENCHMARK(BM_CheckAndCut)->Arg(10'000)->Arg(100'000)->Arg(1'000'000)->Unit(benchmark::kMillisecond);
 
-SigningKey make_key() {
-  std::string folder = std::filesystem::temp_directory_path() / "poisonctl-bench-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) std::abort();
-  auto key = SigningKey::load_or_make(folder + "/key");
-  std::filesystem::remove_all(folder);
-  return *std::move(key);
-}
-
 Handover handover_of(std::int64_t ranges) {
   Handover handover;
   for (std::int64_t i = 0; i < ranges; ++i) {
@@ -89,7 +81,7 @@ Handover handover_of(std::int64_t ranges) {
 }
 
 void BM_WriteHandover(benchmark::State& state) {
-  const SigningKey key = make_key();
+  const SigningKey key = throwaway_key();
   const Handover handover = handover_of(state.range(0));
   std::size_t size = 0;
   for (auto _ : state) size = write_handover(handover, key).value().size();
@@ -103,7 +95,7 @@ BENCHMARK(BM_WriteHandover)
     ->Unit(benchmark::kMicrosecond);
 
 void BM_ReadHandover(benchmark::State& state) {
-  const SigningKey key = make_key();
+  const SigningKey key = throwaway_key();
   const std::string blob = write_handover(handover_of(state.range(0)), key).value();
   for (auto _ : state) {
     const auto read = read_handover(blob, "bench");

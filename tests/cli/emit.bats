@@ -156,7 +156,8 @@ load helpers
     "0xd000K 0xd004K" "0xd008K 0xd00cK")"
   same "$(p emit e820 --form bcdedit)" \
     "bcdedit /set {badmemory} badmemorylist 0x2800 0x2801 0x3400 0x3402"
-  p emit e820 --form table > "$BATS_TEST_TMPDIR/table"
+  ends 64 p emit e820 --form table
+  p emit e820 --form table -o "$BATS_TEST_TMPDIR/table"
   p emit e820 --form setup-data -o "$BATS_TEST_TMPDIR/setup"
   python3 - "$BATS_TEST_TMPDIR" <<'END'
 import struct, sys

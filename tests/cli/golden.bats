@@ -13,8 +13,13 @@ normalised() {
     -e "s/uid $(id -u),/uid UID,/g" -e "s/\"uid\": $(id -u),/\"uid\": UID,/g"
 }
 
-# What poisonctl writes as bytes, in hexadecimal.
-p_hex() { p "$@" | od -An -v -tx1; }
+# What poisonctl writes into a file, in hexadecimal; its exit status.
+p_hex() {
+  local status=0
+  p "$@" -o "$BATS_TEST_TMPDIR/bytes" || status=$?
+  od -An -v -tx1 "$BATS_TEST_TMPDIR/bytes"
+  return "$status"
+}
 
 # NAME STATUS WORDS...: what poisonctl WORDS prints is the file NAME, and it ends with STATUS.
 is_golden() {
@@ -52,8 +57,8 @@ is_golden() {
   is_golden emit-badram.txt 1 emit e820 --form badram
   is_golden emit-cutmem.txt 1 emit e820 --form cutmem
   is_golden emit-bcdedit.txt 1 emit e820 --form bcdedit
-  RUN=p_hex is_golden emit-table.hex 0 emit e820 --form table
-  RUN=p_hex is_golden emit-setup-data.hex 0 emit e820 --form setup-data
+  RUN=p_hex is_golden emit-table.hex 1 emit e820 --form table
+  RUN=p_hex is_golden emit-setup-data.hex 1 emit e820 --form setup-data
   p -q record 0x3800000-0x3803fff
   is_golden emit-e820-after.txt 1 emit e820
 }

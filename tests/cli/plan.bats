@@ -42,7 +42,7 @@ load helpers
   ends 0 p plan
   has_shape poisonctl/plan-v1 p --json plan
   same "$(json "[(b['covered'], b['refused'], b['artifact']) for b in it['backends']]")" \
-    "[([], [], ''), ([], [], ''), ([], [], ''), ([], [], None), ([], [], '')]"
+    "[([], [], ''), ([], [], None), ([], [], ''), ([], [], None), ([], [], '')]"
 }
 
 @test "plan for people names twenty ranges and counts the rest" {

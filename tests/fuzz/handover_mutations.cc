@@ -5,14 +5,11 @@
 //
 // Prints how many went how far. ctest runs a small number; 10,000,000 is for a build with
 // sanitizers (README.md).
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <random>
 #include <string>
 #include <vector>
@@ -20,6 +17,7 @@
 #include "registry/handover.h"
 #include "registry/trust.h"
 #include "tests/fuzz/fuzz_check.h"
+#include "tests/throwaway_key.h"
 
 using namespace poisonctl;
 
@@ -94,17 +92,13 @@ int main(int argc, char** argv) {
   }
   const std::uint64_t count = std::strtoull(argv[1], nullptr, 10);
   std::mt19937_64 random(argc == 3 ? std::strtoull(argv[2], nullptr, 10) : 1);
-  std::string folder = std::filesystem::temp_directory_path() / "poisonctl-mutations-XXXXXX";
-  fuzz_check(::mkdtemp(folder.data()) != nullptr, "a folder for the key can be made");
-  const auto key = SigningKey::load_or_make(folder + "/key");
-  std::filesystem::remove_all(folder);
-  fuzz_check(key.ok(), "a key can be made");
+  const SigningKey key = throwaway_key();
 
   std::vector<std::string> good;
   for (const std::size_t ranges : {0U, 1U, 2U, 5U, 40U}) {
-    good.push_back(write_handover(handover_with(ranges, random), *key).value());
+    good.push_back(write_handover(handover_with(ranges, random), key).value());
   }
-  TrustContext context{.keys = {key->public_key()}, .host = {}, .topology = {}};
+  TrustContext context{.keys = {key.public_key()}, .host = {}, .topology = {}};
   context.host.fill(1);
   context.topology.fill(2);
 

@@ -77,7 +77,7 @@ TEST(Initrd, CarriesTheHandoverAndSaysThatItKeepsNothingOut) {
   EXPECT_EQ(plan->covered, list.frames);
   ASSERT_EQ(plan->refused.size(), 1U);
   EXPECT_EQ(plan->refused[0].reason, "was refused before");
-  EXPECT_TRUE(plan->binary);
+  EXPECT_TRUE(backend.is_binary({}));
   std::size_t at = 0;
   const auto entries = unpack(plan->artifact, at);
   EXPECT_EQ(entries.at(1).name, "poisonctl/handover");

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <numeric>
 
+#include "registry/bytes.h"
 #include "registry/sources/mca.h"
 #include "registry/text.h"
 
@@ -132,12 +132,6 @@ std::vector<Event> firmware_memory(const TraceEvent& trace, const SourceSettings
   // 255 is the mask that the firmware did not give (drivers/acpi/acpi_extlog.c).
   if (names_memory) set_place(event, *address, lowest <= kMostAddressBits ? lowest : 0);
   return {std::move(event)};
-}
-
-uint64_t little_endian(std::string_view bytes) {
-  return std::accumulate(bytes.rbegin(), bytes.rend(), uint64_t{0}, [](uint64_t value, char byte) {
-    return value << 8U | static_cast<unsigned char>(byte);
-  });
 }
 
 // One structure of processor error information (UEFI specification, table N.17, 32 bytes): a cache
@@ -308,6 +302,10 @@ std::span<const KnownTraceEvent> known_trace_events() {
       {"cxl_dram", {"cxl"}},
   }};
   return events;
+}
+
+bool raises_counter(const TraceEvent& trace) {
+  return trace.name == kMemoryFailureEvent && !trace.text("type").starts_with("already poisoned");
 }
 
 std::vector<Event> events_of(const TraceEvent& trace, const SourceSettings& settings) {

@@ -27,6 +27,11 @@ std::span<const KnownTraceEvent> known_trace_events();
 // The name of the trace event that says what the kernel did about a frame.
 inline constexpr std::string_view kMemoryFailureEvent = "memory_failure_event";
 
+// Whether the kernel counted a frame in HardwareCorrupted with this event. It does not for one that
+// was poisoned before (action_result() in mm/memory-failure.c): taken for a new one, it would
+// explain a frame that was retired without an event, such as by soft offline.
+bool raises_counter(const TraceEvent& trace);
+
 // The events that `trace` is: none when it is no error of memory, two when the same bytes have two
 // addresses. What has no physical address of memory is evidence without a place. `observed` is the
 // time of the trace event. A frame number is one of settings.page_shift: the kernel that traces is

@@ -49,6 +49,18 @@ TEST(TraceDecode, AFrameBeyondWhatCanBeIsEvidenceWithoutAPlace) {
   EXPECT_EQ(shown(decode(memory_failure_at(kNowhere))), "ue -");
 }
 
+// mm/memory-failure.c counts a frame once: not when it was poisoned already.
+TEST(TraceDecode, OnlyAFrameThatIsNewRaisesTheCounter) {
+  const auto counted = [](const std::string& name, const std::string& type) {
+    return raises_counter(trace_of(name, {number_field("pfn", 1), number_field("type", 1, type)}));
+  };
+  EXPECT_TRUE(counted("memory_failure_event", "free buddy page"));
+  EXPECT_TRUE(counted("memory_failure_event", "unknown page"));
+  EXPECT_FALSE(counted("memory_failure_event", "already poisoned page"));
+  EXPECT_FALSE(counted("memory_failure_event", "already poisoned"));
+  EXPECT_FALSE(counted("mce_record", "free buddy page"));
+}
+
 // STATUS, MISC, what comes of it: Intel.
 struct IntelCase {
   const char* what;
