@@ -53,7 +53,8 @@ def main() -> None:
                     "--registry", registry]
             subprocess.run([*tool, "collect", "pfn", frames], check=True, stdout=subprocess.DEVNULL)
             for form, options in FORMS.items():
-                median = statistics.median(milliseconds([*tool, "emit", "e820", *options])
+                median = statistics.median(milliseconds([*tool, "emit", "e820", "-o", folder / "artifact",
+                                                          *options])
                                            for _ in range(arguments.repetitions))
                 base = base or median
                 print(f"{count:>9,} ranges  {form:<11} {median:10.1f} ms  {median / base:8.1f} x")
