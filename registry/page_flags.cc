@@ -209,6 +209,21 @@ ByteRange section_around(const ByteRange& frame) {
   return *ByteRange::from_size(PhysAddr(begin), kLargestSection);
 }
 
+// `flags` is what was read of `frame`; nothing: the file ends before it.
+FrameView view_of(const ByteRange& frame, std::optional<PageFlagWord> flags, const MemoryMap& map) {
+  const bool in_ram = map.system_ram().overlaps(frame);
+  return {.flags = flags.value_or(0),
+          .has_page = flags.has_value(),
+          .in_ram = in_ram,
+          .near_ram = in_ram || map.system_ram().overlaps(section_around(frame)),
+          .is_device = !in_ram && map.device_memory().overlaps(frame)};
+}
+
+// In the order of the type.
+constexpr std::array<std::string_view, 10> kUseWords = {"none",       "free",  "slab", "page-table",
+                                                        "reserved",   "host",  "huge", "anonymous",
+                                                        "page-cache", "kernel"};
+
 }  // namespace
 
 Result<std::vector<FlaggedFrame>> scan_poisoned_frames(const SysRoot& sysroot,
@@ -282,6 +297,62 @@ FrameState classify_frame(const FrameView& frame) {
   return {Retirement::kPending, "in use by the kernel"};
 }
 
+std::string_view to_word(FrameUse use) { return kUseWords.at(static_cast<std::size_t>(use)); }
+
+std::optional<FrameUse> frame_use_from(std::string_view word) {
+  const auto* const found = std::find(kUseWords.begin(), kUseWords.end(), word);
+  if (found == kUseWords.end()) return std::nullopt;
+  return static_cast<FrameUse>(found - kUseWords.begin());
+}
+
+FrameUse use_of(const FrameView& frame) {
+  const auto has = [&](unsigned number) { return (frame.flags & bit(number)) != 0; };
+  if (!frame.has_page || has(KPF_NOPAGE)) return FrameUse::kNone;
+  if (has(KPF_BUDDY)) return FrameUse::kFree;
+  if (has(KPF_SLAB)) return FrameUse::kSlab;
+  if (has(KPF_PGTABLE)) return FrameUse::kPageTable;
+  if (has(kKpfReserved)) return frame.in_ram ? FrameUse::kReserved : FrameUse::kNone;
+  if (has(KPF_OFFLINE)) return FrameUse::kHost;
+  if (has(KPF_HUGE) || has(KPF_THP)) return FrameUse::kHuge;
+  if (has(KPF_ANON)) return FrameUse::kAnonymous;
+  if (has(KPF_LRU) || has(KPF_MMAP)) return FrameUse::kPageCache;
+  return FrameUse::kKernel;
+}
+
+bool is_poisoned(const FrameView& frame) { return (frame.flags & kPoisoned) != 0; }
+
+bool holds_data(const FrameView& frame) {
+  // SWAPBACKED: shared memory, whose only copy is here until it is swapped out.
+  constexpr PageFlagWord kData =
+      bit(KPF_MMAP) | bit(KPF_ANON) | bit(KPF_DIRTY) | bit(KPF_WRITEBACK) | bit(KPF_SWAPBACKED);
+  return (frame.flags & kData) != 0;
+}
+
+struct FrameReader::State {
+  FlagFile file;
+  const MemoryMap& map;
+  PageShift shift;
+};
+
+FrameReader::FrameReader(std::unique_ptr<State> state) : state_(std::move(state)) {}
+FrameReader::FrameReader(FrameReader&&) noexcept = default;
+FrameReader& FrameReader::operator=(FrameReader&&) noexcept = default;
+FrameReader::~FrameReader() = default;
+
+Result<FrameReader> FrameReader::open(const SysRoot& sysroot, const MemoryMap& map,
+                                      PageShift shift) {
+  auto file = FlagFile::open(sysroot);
+  if (!file) return file.error();
+  return FrameReader(std::make_unique<State>(State{*std::move(file), map, shift}));
+}
+
+Result<FrameView> FrameReader::look(const ByteRange& frame) const {
+  PageFlagWord word = 0;
+  const auto got = state_->file.read(state_->shift.pfn_of(frame.begin()).value(), {&word, 1});
+  if (!got) return got.error();
+  return view_of(frame, *got == 1 ? std::optional(word) : std::nullopt, state_->map);
+}
+
 Result<std::vector<RetirementRun>> read_retirement(const SysRoot& sysroot, const RangeSet& ranges,
                                                    const MemoryMap& map, PageShift shift) {
   auto file = FlagFile::open(sysroot);
@@ -295,13 +366,8 @@ Result<std::vector<RetirementRun>> read_retirement(const SysRoot& sysroot, const
     for (std::size_t i = 0; i < chunk.count; ++i) {
       const auto frame = ByteRange::from_frames(Pfn(chunk.first_pfn + i), 1, shift);
       if (!frame) return Error{ErrorCode::kBug, "a frame to verify lies past the address limit"};
-      const bool in_ram = map.system_ram().overlaps(*frame);
-      const FrameView view{.flags = i < *got ? buffer[i] : 0,
-                           .has_page = i < *got,
-                           .in_ram = in_ram,
-                           .near_ram = map.system_ram().overlaps(section_around(*frame)),
-                           .is_device = !in_ram && map.device_memory().overlaps(*frame)};
-      const FrameState state = classify_frame(view);
+      const FrameState state =
+          classify_frame(view_of(*frame, i < *got ? std::optional(buffer[i]) : std::nullopt, map));
       RetirementRun* const last = runs.empty() ? nullptr : &runs.back();
       if (last != nullptr && last->range.end() == frame->begin() &&
           last->retirement == state.retirement && last->how == state.how) {

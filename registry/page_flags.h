@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "registry/address.h"
@@ -74,5 +77,48 @@ struct FrameState {
   const char* how = "";  // static text
 };
 FrameState classify_frame(const FrameView& frame);
+
+// Whose a frame is, as far as its flags tell; whether it is poisoned has no part in it.
+enum class FrameUse {
+  kNone,       // no page of this kernel: a hole, an offline block, left out of the map
+  kFree,       // on the free lists
+  kSlab,       // of the kernel: slab caches
+  kPageTable,  // of the kernel: page tables
+  kReserved,   // of the kernel since it booted
+  kHost,       // given back to the host of a virtual machine
+  kHuge,       // in a huge page: hugetlb or transparent
+  kAnonymous,  // of a process
+  kPageCache,  // of a file
+  kKernel,     // none of these: of the kernel, or free in a list of one CPU
+};
+std::string_view to_word(FrameUse use);
+std::optional<FrameUse> frame_use_from(std::string_view word);
+FrameUse use_of(const FrameView& frame);
+
+// Whether the frame carries the HWPOISON flag.
+bool is_poisoned(const FrameView& frame);
+// Whether what is in the frame may be nowhere else, or is mapped: taking it away can kill a process
+// or lose data. The flags tell no more than "may".
+bool holds_data(const FrameView& frame);
+
+// Looks at frames one at a time.
+class FrameReader {
+ public:
+  // The references must outlive it. Errors: as read_retirement.
+  static Result<FrameReader> open(const SysRoot& sysroot, const MemoryMap& map, PageShift shift);
+  FrameReader(FrameReader&&) noexcept;
+  FrameReader& operator=(FrameReader&&) noexcept;
+  FrameReader(const FrameReader&) = delete;
+  FrameReader& operator=(const FrameReader&) = delete;
+  ~FrameReader();
+
+  // `frame` is one frame. Errors: kIo, kNoPrivilege, kBadData.
+  [[nodiscard]] Result<FrameView> look(const ByteRange& frame) const;
+
+ private:
+  struct State;
+  explicit FrameReader(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace poisonctl

@@ -42,6 +42,24 @@ class OpenFile final : public PositionedFile {
   std::string shown_;
 };
 
+class OpenAttribute final : public Attribute {
+ public:
+  explicit OpenAttribute(UniqueFd fd) : fd_(std::move(fd)) {}
+
+  // At offset 0: sysfs does not care, and an attribute of a captured tree keeps the last order.
+  int write(std::string_view text) const override {
+    ssize_t put = 0;
+    do {
+      put = ::pwrite(fd_.get(), text.data(), text.size(), 0);
+    } while (put < 0 && errno == EINTR);
+    if (put < 0) return errno;
+    return static_cast<std::size_t>(put) == text.size() ? 0 : EIO;
+  }
+
+ private:
+  UniqueFd fd_;
+};
+
 class FolderRoot final : public ChangeableRoot {
  public:
   FolderRoot(UniqueFd root_fd, std::string root)
@@ -101,6 +119,12 @@ class FolderRoot final : public ChangeableRoot {
     auto fd = open_inside(path, O_RDONLY);
     if (!fd) return fd.error();
     return std::unique_ptr<PositionedFile>(std::make_unique<OpenFile>(*std::move(fd), shown(path)));
+  }
+
+  Result<std::unique_ptr<Attribute>> open_attribute(std::string_view path) const override {
+    auto fd = open_inside(path, O_WRONLY);
+    if (!fd) return fd.error();
+    return std::unique_ptr<Attribute>(std::make_unique<OpenAttribute>(*std::move(fd)));
   }
 
   Result<void> replace_file(std::string_view path, std::string_view content,

@@ -31,6 +31,18 @@ class PositionedFile {
                                                     std::span<std::byte> buffer) const = 0;
 };
 
+// A file of /proc or /sys that takes orders: every write is one order, and its answer counts.
+class Attribute {
+ public:
+  Attribute() = default;
+  Attribute(const Attribute&) = delete;
+  Attribute& operator=(const Attribute&) = delete;
+  virtual ~Attribute() = default;
+
+  // Writes `text` in one write(2). 0, or the errno that the kernel answers with.
+  [[nodiscard]] virtual int write(std::string_view text) const = 0;
+};
+
 // Paths are relative to the root, without a leading slash: "proc/iomem". Links inside the tree are
 // followed as if the root were "/": nothing outside is ever opened.
 class SysRoot {
@@ -53,6 +65,10 @@ class SysRoot {
   // Names in a folder, sorted, without "." and "..". Errors as for read.
   [[nodiscard]] virtual Result<std::vector<std::string>> list(std::string_view path) const = 0;
   [[nodiscard]] virtual Result<std::unique_ptr<PositionedFile>> open(
+      std::string_view path) const = 0;
+
+  // Opens an attribute that exists, for writing. Errors as for read.
+  [[nodiscard]] virtual Result<std::unique_ptr<Attribute>> open_attribute(
       std::string_view path) const = 0;
 
   // Replaces or creates a file so that after a crash it has either the old content or the new one:

@@ -42,6 +42,9 @@ class LinesSysRoot final : public SysRoot {
   [[nodiscard]] Result<std::unique_ptr<PositionedFile>> open(std::string_view) const override {
     return Error{ErrorCode::kBug, "not used", 0};
   }
+  [[nodiscard]] Result<std::unique_ptr<Attribute>> open_attribute(std::string_view) const override {
+    return Error{ErrorCode::kBug, "a source never writes", 0};
+  }
   [[nodiscard]] Result<void> replace_file(std::string_view, std::string_view,
                                           mode_t) const override {
     return Error{ErrorCode::kBug, "a source never writes", 0};

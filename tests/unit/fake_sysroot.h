@@ -1,9 +1,11 @@
-// A SysRoot that lets another one do the work, writes down what was read, and fails where a test
-// says so: the faults that no folder can have (EIO in the middle, a file that goes away).
+// A SysRoot that lets another one do the work, writes down what was read, and fails or answers
+// where a test says so: the faults that no folder can have (EIO in the middle, a file that goes
+// away).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,6 +32,10 @@ class FakeSysRoot final : public SysRoot {
   // A positioned read of `path` that covers byte `offset` fails with `error`.
   void fail_at(std::string_view path, std::uint64_t offset, Error error) {
     read_faults_.insert_or_assign(std::string(path), ReadFault{offset, std::move(error)});
+  }
+  // Stands for the kernel behind every attribute: what it answers to an order, 0 or an errno.
+  void answer(std::function<int(std::string_view path, std::string_view text)> kernel) {
+    kernel_ = std::move(kernel);
   }
   // What root() says: "/" makes a captured machine pass for the running one.
   void pretend_root(std::string root) { root_ = std::move(root); }
@@ -62,6 +68,12 @@ class FakeSysRoot final : public SysRoot {
     const auto fault = read_faults_.find(std::string(path));
     return std::unique_ptr<PositionedFile>(std::make_unique<FakeFile>(
         *this, *std::move(file), fault == read_faults_.end() ? nullptr : &fault->second));
+  }
+  [[nodiscard]] Result<std::unique_ptr<Attribute>> open_attribute(
+      std::string_view path) const override {
+    if (const Error* fault = use(path)) return *fault;
+    if (!kernel_) return inner_.open_attribute(path);
+    return std::unique_ptr<Attribute>(std::make_unique<FakeAttribute>(*this, std::string(path)));
   }
   [[nodiscard]] Result<void> replace_file(std::string_view path, std::string_view content,
                                           mode_t mode) const override {
@@ -99,6 +111,19 @@ class FakeSysRoot final : public SysRoot {
     const ReadFault* fault_;
   };
 
+  class FakeAttribute final : public Attribute {
+   public:
+    FakeAttribute(const FakeSysRoot& owner, std::string path)
+        : owner_(owner), path_(std::move(path)) {}
+    [[nodiscard]] int write(std::string_view text) const override {
+      return owner_.kernel_(path_, text);
+    }
+
+   private:
+    const FakeSysRoot& owner_;
+    std::string path_;
+  };
+
   // Notes the use; the fault to answer with, or nullptr.
   const Error* use(std::string_view path) const {
     const std::lock_guard lock(mutex_);
@@ -115,6 +140,7 @@ class FakeSysRoot final : public SysRoot {
   std::string root_;
   std::map<std::string, Error> faults_;
   std::map<std::string, ReadFault> read_faults_;
+  std::function<int(std::string_view, std::string_view)> kernel_;
   mutable std::mutex mutex_;  // guards the two below
   mutable std::vector<std::string> used_;
   mutable std::uint64_t bytes_read_at_ = 0;

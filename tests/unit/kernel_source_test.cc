@@ -188,6 +188,10 @@ class MovingRoot final : public SysRoot {
     if (path == "proc/kpageflags") ++scans_;
     return inner_.open(path);
   }
+  [[nodiscard]] Result<std::unique_ptr<Attribute>> open_attribute(
+      std::string_view path) const override {
+    return inner_.open_attribute(path);
+  }
   [[nodiscard]] Result<void> replace_file(std::string_view path, std::string_view content,
                                           mode_t mode) const override {
     return inner_.replace_file(path, content, mode);
