@@ -1,6 +1,7 @@
 #include "cli/steps.h"
 
 #include <fmt/format.h>
+#include <linux/kernel-page-flags.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +10,7 @@
 #include "backends/command_line.h"
 #include "registry/checkpoint.h"
 #include "registry/handover.h"
+#include "registry/posix_file.h"
 #include "registry/range_text.h"
 #include "registry/signing.h"
 #include "registry/sources/file_stream.h"
@@ -88,6 +90,58 @@ Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) 
                   .page_shift = list.page_shift,
                   .ranges = handover_ranges(claims, list),
                   .unknown = {}};
+}
+
+// Of what the flags call isolated, what the kernel is known to have kept.
+std::vector<RetirementRun> with_kept(std::vector<RetirementRun> runs, const RangeSet& kept) {
+  const FrameView isolated{.flags = PageFlagWord{1} << unsigned{KPF_HWPOISON}};
+  const std::string_view how_isolated = classify_frame(isolated).how;
+  std::vector<RetirementRun> told;
+  for (RetirementRun& run : runs) {
+    if (run.how != how_isolated || !kept.overlaps(run.range)) {
+      told.push_back(std::move(run));
+      continue;
+    }
+    const RangeSet all = RangeSet::from_ranges({run.range});
+    for (const ByteRange& part : all.minus(kept).ranges()) {
+      told.push_back({part, run.retirement, run.how});
+    }
+    for (const ByteRange& part : kept.within(run.range).ranges()) {
+      told.push_back({part, Retirement::kFailed,
+                      "poisoned, but the kernel kept it when it was retired in this boot"});
+    }
+  }
+  std::sort(told.begin(), told.end(),
+            [](const auto& a, const auto& b) { return a.range < b.range; });
+  return told;
+}
+
+bool lies_in(std::span<const RetirementRun> runs, const ByteRange& range) {
+  std::uint64_t bytes = 0;
+  for (const RetirementRun& run : runs) bytes += run.range.size();
+  return bytes == range.size();
+}
+
+// The key of the registry, and those that the administrator trusts.
+Result<std::vector<std::string>> trusted_keys(Invocation& invocation) {
+  std::vector<std::string> keys;
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto text = (*root)->read(kTrustedKeysPath);
+  if (text) {
+    auto parsed = parse_trusted_keys(*text, (*root)->shown(kTrustedKeysPath));
+    if (!parsed) return parsed.error();
+    keys = *std::move(parsed);
+  } else if (text.error().code != ErrorCode::kNoInput) {
+    return text.error();
+  }
+  const auto own = SigningKey::load(key_path(invocation.registry_path()));
+  if (own) {
+    keys.push_back(own->public_key());
+  } else if (own.error().code != ErrorCode::kNoInput) {
+    invocation.output().warning(own.error().message);
+  }
+  return keys;
 }
 
 }  // namespace
@@ -307,12 +361,40 @@ Result<Verification> verify_records(Invocation& invocation) {
   auto runs = read_retirement(**root, faulty_frames(*records, shift), **map, shift);
   if (!runs) return runs.error();
 
+  if (const auto before = last_replay(invocation)) {
+    *runs = with_kept(*std::move(runs), kept_by_kernel(*before));
+  }
+  const std::vector<Event> outcomes = outcome_events(*records, *runs, *provenance);
+  Verification verification{.runs = *std::move(runs), .not_stored = std::nullopt};
+  if (outcomes.empty()) return verification;
+  const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, outcomes);
+  if (!stored) verification.not_stored = stored.error().message;
+  return verification;
+}
+
+std::optional<ReplayReport> last_replay(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  const auto machine = invocation.machine();
+  if (!root || !machine) return std::nullopt;
+  auto report = read_report(**root, (*machine)->boot_id);
+  if (report) return *std::move(report);
+  invocation.output().warning("what was replayed at boot is not known: " + report.error().message);
+  return std::nullopt;
+}
+
+std::vector<Event> outcome_events(std::span<const Record> records,
+                                  std::span<const RetirementRun> runs,
+                                  const Provenance& provenance) {
+  const PageShift shift = provenance.page_shift;
   std::vector<Event> outcomes;
-  for (const Record& record : *records) {
+  for (const Record& record : records) {
     if (record.condition != Condition::kFaulty) continue;
-    RecordOutcome outcome = combine(runs_within(*runs, record.range.widened_to(shift)), shift);
-    const bool known = record.retirement_in(provenance->boot_id) == outcome.retirement &&
-                       record.outcome_boot_id == provenance->boot_id &&
+    const ByteRange frames = record.range.widened_to(shift);
+    const auto inside = runs_within(runs, frames);
+    if (!lies_in(inside, frames)) continue;
+    RecordOutcome outcome = combine(inside, shift);
+    const bool known = record.retirement_in(provenance.boot_id) == outcome.retirement &&
+                       record.outcome_boot_id == provenance.boot_id &&
                        record.outcome_how == outcome.how;
     if (known) continue;
     Event event;
@@ -322,11 +404,40 @@ Result<Verification> verify_records(Invocation& invocation) {
     event.evidence = std::move(outcome.how);
     outcomes.push_back(std::move(event));
   }
-  Verification verification{.runs = *std::move(runs), .not_stored = std::nullopt};
-  if (outcomes.empty()) return verification;
-  const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, outcomes);
-  if (!stored) verification.not_stored = stored.error().message;
-  return verification;
+  return outcomes;
+}
+
+Result<std::string> read_handover_file(const std::string& path) {
+  const auto fd = open_own_file(path, "handover");
+  if (!fd) return fd.error();
+  // A region of memory that carries one may be longer than it.
+  return read_up_to(*fd, kMostHandoverBytes, path);
+}
+
+Result<TrustContext> trust_context_here(Invocation& invocation, std::uint64_t generation) {
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto topology = invocation.topology();
+  if (!topology) return topology.error();
+  auto keys = trusted_keys(invocation);
+  if (!keys) return keys.error();
+  auto newest = read_newest_generation(invocation.registry_path());
+  if (!newest) return newest.error();
+  TrustContext context{.keys = *std::move(keys),
+                       .host = host_digest(**machine),
+                       .topology = hardware_digest((*topology)->topology),
+                       .newest_generation = *newest,
+                       .newer_exists = false};
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) {
+    if (store.error().code == ErrorCode::kNoInput) return context;
+    return store.error();
+  }
+  const auto here = store->generation();
+  if (!here) return here.error();
+  context.newest_generation = std::max(context.newest_generation, *here);
+  context.newer_exists = *here > generation;
+  return context;
 }
 
 Tint tint_of(Retirement retirement) {

@@ -11,10 +11,12 @@
 
 #include "backends/backend.h"
 #include "cli/invocation.h"
+#include "cli/replay/report.h"
 #include "registry/check.h"
 #include "registry/page_flags.h"
 #include "registry/record.h"
 #include "registry/retire_list.h"
+#include "registry/trust.h"
 
 namespace poisonctl {
 
@@ -67,14 +69,30 @@ struct RecordOutcome {
 };
 RecordOutcome combine(std::span<const RetirementRun> runs, PageShift shift);
 
-// Reads the page flags of every faulty record and stores what changed as outcome events. The runs
-// are those of all faulty records, coalesced. `not_stored` says why the outcomes could not be
-// stored, if so: what was read is good all the same.
+// Reads the page flags of every faulty record and stores what changed as outcome events. What a
+// replay of this boot found kept by the kernel is not effective, whatever its flags look like
+// (packaging/doc/decisions/0002). The runs are those of all faulty records, coalesced. `not_stored`
+// says why the outcomes could not be stored, if so: what was read is good all the same.
 struct Verification {
   std::vector<RetirementRun> runs;
   std::optional<std::string> not_stored;
 };
 Result<Verification> verify_records(Invocation& invocation);
+
+// What the newest replay of this boot did; nothing where there was none, or its report is no use,
+// which is warned of.
+std::optional<ReplayReport> last_replay(Invocation& invocation);
+
+// The outcome events of the faulty records that lie wholly in `runs` (sorted, disjoint), but for
+// those that the records have already.
+std::vector<Event> outcome_events(std::span<const Record> records,
+                                  std::span<const RetirementRun> runs,
+                                  const Provenance& provenance);
+
+// A handover that a person named. Errors: those of open_own_file, kIo.
+Result<std::string> read_handover_file(const std::string& path);
+// What this machine and its registry know when they are given a handover of this generation.
+Result<TrustContext> trust_context_here(Invocation& invocation, std::uint64_t generation);
 
 // What a terminal shows of a retirement.
 Tint tint_of(Retirement retirement);

@@ -40,6 +40,7 @@ extern const Verb kPlanVerb;
 extern const Verb kEmitVerb;
 extern const Verb kApplyVerb;
 extern const Verb kVerifyVerb;
+extern const Verb kReplayVerb;
 extern const Verb kCaptureVerb;
 extern const Verb kTopologyVerb;
 extern const Verb kHandoverVerb;

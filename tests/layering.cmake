@@ -6,7 +6,7 @@ cmake_minimum_required(VERSION 3.25)
 # free of it, what a line must not have, and why not.
 set(rules
   registry_below_all backends_below_cli one_store one_sqlite one_fdt one_tracefs one_opener
-  cli_only_writes no_page_shift)
+  cli_only_writes replay_is_small no_page_shift)
 
 set(registry_below_all_files "^registry/")
 set(registry_below_all_free "^$")
@@ -53,6 +53,13 @@ set(cli_only_writes_files "^cli/")
 set(cli_only_writes_free "^$")
 set(cli_only_writes_pattern "(^|[^A-Za-z0-9_])(${opens_a_file})([^A-Za-z0-9_]|$)")
 set(cli_only_writes_why "files of the machine are opened through a SysRoot")
+
+# The link line of poison-replay holds the rest to it.
+set(replay_is_small_files "^(cli/replay|backends)/")
+set(replay_is_small_free "^$")
+set(replay_is_small_pattern
+  "#include [\"<](boost/|registry/(store|sqlite|chain_|recovery|checkpoint|quarantine|sources/)|cli/(invocation|steps|verb))")
+set(replay_is_small_why "poison-replay goes into every initramfs and has no registry")
 
 set(no_page_shift_files "^(registry|backends|cli)/")
 set(no_page_shift_free "^registry/text[.]cc$")  # shifts the bits of UTF-8, not addresses

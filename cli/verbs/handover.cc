@@ -49,61 +49,6 @@ Result<ExitStatus> make(Invocation& invocation) {
   return list.refused.empty() ? kExitDone : kExitFindings;
 }
 
-Result<std::string> read_file(const std::string& path) {
-  const auto fd = open_own_file(path, "handover");
-  if (!fd) return fd.error();
-  // A region of memory that carries one may be longer than it.
-  return read_up_to(*fd, kMostHandoverBytes, path);
-}
-
-// The key of the registry, and those that the administrator trusts.
-Result<std::vector<std::string>> trusted_keys(Invocation& invocation) {
-  std::vector<std::string> keys;
-  const auto root = invocation.sysroot();
-  if (!root) return root.error();
-  const auto text = (*root)->read(kTrustedKeysPath);
-  if (text) {
-    auto parsed = parse_trusted_keys(*text, (*root)->shown(kTrustedKeysPath));
-    if (!parsed) return parsed.error();
-    keys = *std::move(parsed);
-  } else if (text.error().code != ErrorCode::kNoInput) {
-    return text.error();
-  }
-  const auto own = SigningKey::load(key_path(invocation.registry_path()));
-  if (own) {
-    keys.push_back(own->public_key());
-  } else if (own.error().code != ErrorCode::kNoInput) {
-    invocation.output().warning(own.error().message);
-  }
-  return keys;
-}
-
-Result<TrustContext> context_here(Invocation& invocation, const Handover& content) {
-  const auto machine = invocation.machine();
-  if (!machine) return machine.error();
-  const auto topology = invocation.topology();
-  if (!topology) return topology.error();
-  auto keys = trusted_keys(invocation);
-  if (!keys) return keys.error();
-  auto newest = read_newest_generation(invocation.registry_path());
-  if (!newest) return newest.error();
-  TrustContext context{.keys = *std::move(keys),
-                       .host = host_digest(**machine),
-                       .topology = hardware_digest((*topology)->topology),
-                       .newest_generation = *newest,
-                       .newer_exists = false};
-  auto store = invocation.open_store(Store::Mode::kRead);
-  if (!store) {
-    if (store.error().code == ErrorCode::kNoInput) return context;
-    return store.error();
-  }
-  const auto generation = store->generation();
-  if (!generation) return generation.error();
-  context.newest_generation = std::max(context.newest_generation, *generation);
-  context.newer_exists = *generation > content.generation;
-  return context;
-}
-
 Json check_json(const SignedHandover& handover, const TrustDecision& decision,
                 const CheckedList& list) {
   const Handover& content = handover.content;
@@ -146,11 +91,11 @@ void print_people(Output& output, const SignedHandover& handover, const TrustDec
 }
 
 Result<ExitStatus> check(Invocation& invocation, const std::string& file) {
-  const auto blob = read_file(file);
+  const auto blob = read_handover_file(file);
   if (!blob) return blob.error();
   const auto handover = read_handover(*blob, file);
   if (!handover) return handover.error();
-  const auto context = context_here(invocation, handover->content);
+  const auto context = trust_context_here(invocation, handover->content.generation);
   if (!context) return context.error();
   const TrustDecision decision = judge_handover(*handover, *context);
   const auto machine = invocation.checked_machine();

@@ -7,6 +7,7 @@
 #include "cli/json.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
+#include "registry/range_text.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -36,7 +37,62 @@ Counts count(const std::vector<Record>& records, const std::string& boot_id) {
   return counts;
 }
 
-std::string next_step(const Counts& counts, std::uint64_t hardware_corrupted) {
+// Frames that somebody has and that could not be retired: the dangerous ones.
+std::vector<ReportedRun> in_use(const std::optional<ReplayReport>& report) {
+  std::vector<ReportedRun> runs;
+  if (!report) return runs;
+  for (const ReportedRun& run : report->runs) {
+    if (run.state == ReplayState::kTaken || run.state == ReplayState::kFailed) runs.push_back(run);
+  }
+  return runs;
+}
+
+// "initramfs, 2026-...: 3 retired": at most so many of the frames in use are named, on lines of
+// their own.
+std::vector<std::string> replay_lines(const ReplayReport& report) {
+  constexpr std::size_t kMostNamed = 5;
+  std::vector<std::string> lines = {fmt::format(
+      "{}, {}: {}", to_word(report.stage), to_rfc3339_seconds(report.time), summary_of(report))};
+  for (const SeenHandover& seen : report.handovers) {
+    std::string line = fmt::format("handover {}: {}", seen.from, seen.trust);
+    for (const auto& finding : seen.findings) line += fmt::format(" [{}]", finding.rule);
+    lines.push_back(std::move(line));
+  }
+  const auto bad = in_use(report);
+  for (std::size_t i = 0; i < std::min(bad.size(), kMostNamed); ++i) {
+    lines.push_back(fmt::format("IN USE {}: {}", to_text(bad[i].range), bad[i].how));
+  }
+  if (bad.size() > kMostNamed) {
+    lines.push_back(fmt::format("and {} more ranges in use", bad.size() - kMostNamed));
+  }
+  return lines;
+}
+
+Json replay_json(const std::optional<ReplayReport>& report) {
+  if (!report) return nullptr;
+  Json frames = Json::object();
+  const auto counts = count_states(*report);
+  for (std::size_t state = 0; state < counts.size(); ++state) {
+    frames[std::string(to_word(static_cast<ReplayState>(state)))] = counts[state];
+  }
+  Json bad = Json::array();
+  for (const ReportedRun& run : in_use(report)) {
+    Json entry = to_json(run.range);
+    entry["use"] = to_word(run.use);
+    entry["how"] = run.how;
+    bad.push_back(std::move(entry));
+  }
+  return {{"stage", to_word(report->stage)},  {"time", to_rfc3339(report->time)},
+          {"generation", report->generation}, {"not_replayed", report->not_replayed},
+          {"frames", std::move(frames)},      {"in_use", std::move(bad)}};
+}
+
+std::string next_step(const Counts& counts, std::uint64_t hardware_corrupted,
+                      const std::optional<ReplayReport>& replayed) {
+  if (counts.faulty != 0 && !in_use(replayed).empty()) {
+    return "boot the next kernel with 'poisonctl emit e820': it is the only way to keep out the "
+           "frames in use";
+  }
   if (counts.faulty == 0) {
     return hardware_corrupted != 0 ? "'poisonctl collect kernel': the kernel counts poisoned memory"
                                    : "nothing: no frame has to be kept out";
@@ -45,7 +101,8 @@ std::string next_step(const Counts& counts, std::uint64_t hardware_corrupted) {
     return "'poisonctl verify' reads what this kernel does with the frames";
   }
   if (counts.of(Retirement::kPending) != 0 || counts.of(Retirement::kFailed) != 0) {
-    return "'poisonctl plan' shows how to keep the frames out of the next kernel";
+    return "'poisonctl replay' retires them now, 'poisonctl plan' keeps them out of the next "
+           "kernel";
   }
   return "nothing now; give the next kernel 'poisonctl emit e820' on its command line";
 }
@@ -98,6 +155,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   const CheckedList checked = make_retire_list(std::span<const Record>(records), *checked_machine,
                                                ListPolicy{}, generation);
   const std::uint64_t poisoned_now = corrupted->value_or(0);
+  const std::optional<ReplayReport> replayed = last_replay(invocation);
   Output& output = invocation.output();
   if (output.json()) {
     output.object(
@@ -120,7 +178,8 @@ Result<ExitStatus> run(Invocation& invocation) {
          {"failed", counts.of(Retirement::kFailed)},
          {"unknown", counts.of(Retirement::kUnknown)},
          {"retire_list_bytes", checked.list.frames.bytes()},
-         {"findings", checked.findings.size()}});
+         {"findings", checked.findings.size()},
+         {"replay", replay_json(replayed)}});
     return kExitDone;
   }
   output.line(fmt::format("registry   {}{}", invocation.registry_path(),
@@ -139,7 +198,12 @@ Result<ExitStatus> run(Invocation& invocation) {
                           counts.of(Retirement::kFailed), counts.of(Retirement::kUnknown)));
   output.line(fmt::format("keep out   {} in {} ranges", to_human_size(checked.list.frames.bytes()),
                           checked.list.frames.ranges().size()));
-  output.line("next       " + next_step(counts, poisoned_now));
+  std::string_view name = "replay     ";
+  for (const std::string& line : replayed ? replay_lines(*replayed) : std::vector<std::string>()) {
+    output.line(fmt::format("{}{}", name, line));
+    name = "           ";
+  }
+  output.line("next       " + next_step(counts, poisoned_now, replayed));
   return kExitDone;
 }
 

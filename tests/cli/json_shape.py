@@ -35,6 +35,7 @@ def maybe(kind):
 KIND = one_of("ue", "ce", "deferred", "media", "injected", "poisoned")
 RESOLUTION = {"repaired", "replaced", "cleared", "acquitted"}
 REACH = one_of("excludes", "carries")
+REPLAY_STATES = ("effective", "already", "excluded", "absent", "taken", "failed", "pending", "unknown")
 RANGE = {"address": integer, "size": integer}
 SHAPES = {
     "poisonctl/records-v1": {
@@ -100,7 +101,23 @@ SHAPES = {
         "kernel_release": text, "boot_id": text, "ram_bytes": integer,
         "left_out_bytes": integer, "hardware_corrupted_bytes": integer, "faulty": integer,
         "suspect": integer, "resolved": integer, "quarantined": integer, "effective": integer, "pending": integer,
-        "failed": integer, "unknown": integer, "retire_list_bytes": integer, "findings": integer},
+        "failed": integer, "unknown": integer, "retire_list_bytes": integer, "findings": integer,
+        "replay": maybe(lambda value: set(value) == {
+            "stage", "time", "generation", "not_replayed", "frames", "in_use"})},
+    "poisonctl/replay-v1": {
+        "stage": one_of("initramfs", "service"), "time": time, "boot_id": text,
+        "kernel_release": text, "page_size": integer, "generation": integer, "dry_run": flag,
+        "stopped": flag, "flags_read": flag, "not_replayed": text, "orders": integer,
+        "duration_us": integer, "frames": {state: integer for state in REPLAY_STATES},
+        "handovers": [{
+            "from": text, "trust": one_of("accept", "quarantine", "refuse", "unreadable"),
+            "generation": integer, "used": flag, "findings": [{"rule": text, "message": text}]}],
+        "ranges": [{
+            **RANGE, "state": one_of(*REPLAY_STATES),
+            "use": one_of("none", "free", "slab", "page-table", "reserved", "host", "huge",
+                          "anonymous", "page-cache", "kernel"),
+            "retirement": one_of(*RETIREMENT), "errno": integer, "how": text}],
+        "refused": [{**RANGE, "reason": text}]},
 }
 
 

@@ -30,7 +30,7 @@ load helpers
   p -q record 0x3400000
   run p -q verify
   ends 0 p status
-  says "$output" "next       'poisonctl plan'"
+  says "$output" "next       'poisonctl replay' retires them now"
 }
 
 @test "status tells what this boot left out" {

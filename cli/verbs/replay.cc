@@ -1,0 +1,174 @@
+// poisonctl replay: retires what the registry, or a handover, wants out of use, in the kernel that
+// runs now, and records what became of it.
+#include <fmt/format.h>
+
+#include "cli/replay/choose.h"
+#include "cli/replay/run.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/range_text.h"
+
+namespace poisonctl {
+namespace {
+
+namespace po = boost::program_options;
+
+void add_options(po::options_description& options) {
+  options.add_options()("from", po::value<std::string>()->value_name("FILE"),
+                        "the list of this handover instead of the registry's")(
+      "dry-run", "say what would be done, and do nothing")(
+      "take-from-processes",
+      "also frames that a process uses, which may kill it, or whose data is not written back");
+  add_list_options(options);
+}
+
+ReplayReport empty_report(const Machine& machine, const std::optional<ReplayReport>& before) {
+  ReplayReport report;
+  report.boot_id = machine.boot_id;
+  report.kernel_release = machine.kernel_release;
+  report.page_size = machine.page_shift.page_size();
+  if (before) report.handovers = before->handovers;
+  return report;
+}
+
+Result<RetireList> list_of_handover(Invocation& invocation, const std::string& file,
+                                    const CheckedMachine& machine, ReplayReport& report) {
+  auto blob = read_handover_file(file);
+  if (!blob) return blob.error();
+  const auto handover = read_handover(*blob, file);
+  if (!handover) return handover.error();
+  const auto context = trust_context_here(invocation, handover->content.generation);
+  if (!context) return context.error();
+  const auto policy = list_policy(invocation);
+  if (!policy) return policy.error();
+  std::vector<FoundHandover> found;
+  found.push_back({file, std::move(blob)});
+  ChosenHandover chosen = choose_handover(std::move(found), *context);
+  for (SeenHandover& seen : chosen.seen) report.handovers.push_back(std::move(seen));
+  if (!chosen.used) {
+    std::string reasons;
+    for (const auto& finding : report.handovers.back().findings) {
+      reasons += fmt::format("; {} [{}]", finding.message, finding.rule);
+    }
+    return Error{ErrorCode::kRefused, fmt::format("{} is not believed{}", file, reasons)};
+  }
+  return make_retire_list(std::span<const Claim>(chosen.claims), machine, *policy,
+                          chosen.used->content.generation)
+      .list;
+}
+
+// What the initramfs did in this boot goes into the registry once: the report of this run takes the
+// place of the one it is read from.
+Result<void> record_initramfs(Invocation& invocation, const ReplayReport& report) {
+  auto provenance = invocation.provenance("replay");
+  if (!provenance) return provenance.error();
+  provenance->origin = (*invocation.sysroot())->shown(kReportPath);
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) return store.error();
+  const auto records = load_records(invocation, *store);
+  if (!records) return records.error();
+  std::vector<RetirementRun> runs;
+  for (const ReportedRun& run : report.runs) runs.push_back({run.range, run.retirement, run.how});
+  const auto events = outcome_events(*records, runs, *provenance);
+  if (events.empty()) return {};
+  const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, events);
+  if (!stored) return stored.error();
+  return {};
+}
+
+void print_people(Output& output, const ReplayReport& report) {
+  const PageShift shift = *PageShift::from_page_size(report.page_size);
+  std::vector<std::vector<Cell>> rows;
+  for (const ReportedRun& run : report.runs) {
+    const std::string how =
+        run.error == 0 ? run.how : fmt::format("{} (errno {})", run.how, run.error);
+    rows.push_back({{.text = to_text(run.range)},
+                    {.text = std::to_string(run.range.frame_count(shift)), .right = true},
+                    {.text = std::string(to_word(run.state)), .tint = tint_of(run.retirement)},
+                    {.text = how}});
+  }
+  if (!rows.empty()) output.table({"RANGE", "FRAMES", "BECAME", "HOW"}, rows);
+  for (const Refusal& refusal : report.refused) {
+    output.line(fmt::format("REFUSED {}: {}", to_text(refusal.range), refusal.reason));
+  }
+}
+
+bool all_out_of_use(const ReplayReport& report) {
+  for (const ReportedRun& run : report.runs) {
+    if (run.retirement != Retirement::kEffective) return false;
+  }
+  return report.not_replayed.empty() && report.refused.empty();
+}
+
+// What was done is written down, and what the flags say of every record is stored.
+Result<void> keep(Invocation& invocation, const ReplayReport& report) {
+  if (auto written = write_report(**invocation.sysroot(), report); !written) {
+    return written.error();
+  }
+  const auto verified = verify_records(invocation);
+  if (!verified) {
+    // A handover may be replayed where there is no registry.
+    if (verified.error().code == ErrorCode::kNoInput && invocation.has("from")) return {};
+    return verified.error();
+  }
+  if (verified->not_stored) {
+    invocation.output().warning("what was read could not be recorded: " + *verified->not_stored);
+  }
+  return {};
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const auto machine = invocation.checked_machine();
+  if (!machine) return machine.error();
+  const std::optional<ReplayReport> before = last_replay(invocation);
+  ReplayReport report = empty_report(**invocation.machine(), before);
+  const bool dry_run = invocation.has("dry-run");
+  auto list =
+      invocation.has("from")
+          ? list_of_handover(invocation, invocation.option<std::string>("from"), *machine, report)
+          : load_retire_list(invocation);
+  if (!list) return list.error();
+  if (before && before->stage == ReplayStage::kInitramfs && !dry_run) {
+    if (auto recorded = record_initramfs(invocation, *before); !recorded) {
+      invocation.output().warning("what the initramfs did could not be recorded: " +
+                                  recorded.error().message);
+    }
+  }
+  ReplayPolicy policy;
+  policy.dry_run = dry_run;
+  policy.take_from_processes = invocation.has("take-from-processes");
+  if (before) policy.kept = kept_by_kernel(*before);
+  if (auto done = run_replay(*list, **invocation.sysroot(), *machine, policy, report); !done) {
+    return done.error();
+  }
+  if (!report.not_replayed.empty()) {
+    if (!dry_run) static_cast<void>(write_report(**invocation.sysroot(), report));
+    return Error{ErrorCode::kNotAvailable, report.not_replayed};
+  }
+  Output& output = invocation.output();
+  if (output.json()) {
+    output.text(to_text(report));
+  } else {
+    print_people(output, report);
+    output.note(summary_of(report));
+  }
+  if (!dry_run) {
+    if (auto kept = keep(invocation, report); !kept) return kept.error();
+  }
+  return all_out_of_use(report) ? kExitDone : kExitFindings;
+}
+
+}  // namespace
+
+const Verb kReplayVerb = {
+    .name = "replay",
+    .arguments = "",
+    .summary = "Retire the frames in the running kernel, and record what became of them",
+    .least_arguments = 0,
+    .most_arguments = 0,
+    .has_json = true,
+    .add_options = add_options,
+    .run = run,
+};
+
+}  // namespace poisonctl
