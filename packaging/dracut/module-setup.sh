@@ -1,0 +1,43 @@
+#!/bin/bash
+# dracut module: puts into the initramfs what retires bad memory before anything else runs:
+# poison-replay, the keys whose lists it believes, and the list as it is now. See dracut.modules(7).
+
+# called by dracut
+check() {
+  require_binaries poison-replay poisonctl || return 1
+  # A kernel that saves a crash runs in memory of its own, and for minutes.
+  # shellcheck disable=SC2154 # dracut sets them
+  [[ " $dracutmodules $add_dracutmodules $force_add_dracutmodules " != *\ kdump* ]]
+}
+
+# called by dracut
+depends() {
+  return 0
+}
+
+# called by dracut
+install() {
+  local list status=0
+  inst_binary poison-replay
+  # The first hook of all: each moment lets the kernel take one more frame.
+  # shellcheck disable=SC2154 # dracut sets it
+  inst_hook cmdline 00 "$moddir/poison-replay.sh"
+
+  # The keys that the administrator trusts, and the one that signs the lists of this machine.
+  # shellcheck disable=SC2154 # dracut sets it
+  mkdir -p "$initdir/etc/poisonctl" "$initdir/poisonctl"
+  {
+    if [[ -f /etc/poisonctl/trusted-keys ]]; then cat /etc/poisonctl/trusted-keys; fi
+    if [[ -f /var/lib/poisonctl/registry.db.key ]]; then poisonctl handover key; fi
+  } >"$initdir/etc/poisonctl/trusted-keys"
+
+  list=$initdir/poisonctl/handover
+  if [[ -f /var/lib/poisonctl/registry.db ]]; then
+    poisonctl -q handover make -o "$list" || status=$?
+    # Status 1: made, and something was refused, which 'poisonctl check' tells.
+    if ((status > 1)); then
+      derror "poisonctl: the list of bad memory could not be made (status $status)"
+      return 1
+    fi
+  fi
+}
