@@ -13,6 +13,11 @@ mount -t devtmpfs devtmpfs /dev
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t tmpfs tmpfs /run
 
+# What a distribution's initramfs would run now.
+if [ -x /scripts/init-top/poisonctl ]; then
+  /scripts/init-top/poisonctl >/run/replay.out 2>&1
+fi
+
 # The console is on the host's screen when a test fails; the host sees QEMU end and shows it.
 fail() {
   echo "guest-init: $*" >/dev/console

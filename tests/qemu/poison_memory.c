@@ -1,7 +1,7 @@
 /* Poisons memory in a guest, the ways that a program can.
  *
  *   poison_memory anon|file|thp|hugetlb|soft   a page of that kind, by madvise(2); prints its frame
- *   poison_memory hold anon|file               has such a page until it is killed; prints its frame
+ *   poison_memory hold anon|file|thp           has such a page until it is killed; prints its frame
  *   poison_memory storm COUNT PFN...           unpoison-pfn and corrupt-pfn, COUNT times; the
  * frames are poisoned before and after
  *   poison_memory checks RATE SECONDS PFN...   corrected machine checks, in turns; prints how many,

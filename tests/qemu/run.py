@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs one scenario on a real kernel under QEMU.
 
-    run.py SCENARIO --kernel NAME --poisonctl FILE
+    run.py SCENARIO --kernel NAME --poisonctl FILE [--poison-replay FILE]
            [--alloc-sweep FILE] [--poison-memory FILE] [--datagrams FILE]
            [--cache DIR] [--results DIR]
 
@@ -39,6 +39,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kernel", required=True, choices=kernels.KERNELS)
     parser.add_argument("--poisonctl", required=True, type=Path, metavar="FILE",
                         help="the program under test; runs in the guest with its libraries")
+    parser.add_argument("--poison-replay", type=Path, metavar="FILE",
+                        help="the program of the initramfs (default: beside poisonctl)")
     parser.add_argument("--alloc-sweep", type=Path, metavar="FILE",
                         help="static build of alloc_sweep.c (default: built with cc)")
     parser.add_argument("--poison-memory", type=Path, metavar="FILE",
@@ -77,6 +79,8 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
                  arguments.datagrams or build_helper("datagrams", results)),
         cache=cache,
         results=results,
+        poison_replay=arguments.poison_replay or arguments.poisonctl.absolute().parent
+        / "poison-replay",
     )
 
 

@@ -37,6 +37,7 @@ FRAMES_BELOW = 320 * MIB
 # whether it loads a crash kernel or not (arch/x86/kernel/kexec-bzimage64.c).
 COMMAND_LINE_MAX = 2047 - 30 - 1
 
+PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 REGISTRY = "/disk/registry.db"
 VMLINUZ, INITRAMFS = "/disk/boot/vmlinuz", "/disk/boot/initramfs"
 
@@ -111,6 +112,8 @@ class Bench:
     results: Path
     machine: rig.Machine = MACHINE
     helpers: tuple[Path, ...] = ()  # further programs of ours in the guests
+    poison_replay: Path | None = None
+    replays: bool = False  # guests have poison-replay and the script that starts it at boot
     more_programs: tuple[Program, ...] = ()  # and of packages
     _started: float = field(default_factory=time.monotonic)
 
@@ -130,6 +133,11 @@ class Bench:
         made.add_program(self.alloc_sweep, "/bin/alloc_sweep")
         for helper in self.helpers:
             made.add_program(helper, f"/bin/{helper.name}")
+        if self.replays:
+            expect(self.poison_replay is not None, "run.py was given no --poison-replay")
+            made.add_program(self.poison_replay, "/usr/sbin/poison-replay")
+            script = PACKAGING / "initramfs-tools/scripts/init-top/poisonctl"
+            made.add_file("/scripts/init-top/poisonctl", script.read_bytes(), 0o755)
         for program in self.more_programs:
             made.add_program(program.program, f"/bin/{program.program.name}", program.library_path)
         return made.write(self.results / f"initramfs-{kernel.name}")
@@ -170,6 +178,17 @@ class FrameFlags:
 
     def has(self, frame: int, flag: int) -> bool:
         return bool(self._flags[frame // FRAME] >> flag & 1)
+
+    def find(self, every: Iterable[int], none: Iterable[int], count: int) -> list[int]:
+        """Up to `count` frames that carry every flag of the first and none of the second."""
+        wanted, unwanted = (sum(1 << flag for flag in flags) for flags in (every, none))
+        found = []
+        for number, flags in enumerate(self._flags):
+            if flags & wanted == wanted and not flags & unwanted:
+                found.append(number * FRAME)
+                if len(found) == count:
+                    break
+        return found
 
     def free(self, frame: int) -> bool:
         return self.has(frame, BUDDY)
