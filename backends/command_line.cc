@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "registry/sources/memmap_option.h"
+#include "registry/kernel_size.h"
 #include "registry/text.h"
 
 namespace poisonctl {

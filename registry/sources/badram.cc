@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "registry/kernel_size.h"
 #include "registry/sources/memmap_option.h"
 #include "registry/text.h"
 

@@ -18,12 +18,6 @@
 
 namespace poisonctl {
 
-// Takes a number off the front of `text` as the kernel's memparse() reads it (lib/cmdline.c):
-// decimal, hexadecimal after 0x, octal after any other leading 0, then one of K M G T P E (either
-// case). Nothing, and `text` untouched, where there is none or where it does not fit 64 bits (the
-// kernel wraps).
-std::optional<std::uint64_t> take_kernel_size(std::string_view& text);
-
 // The value of memmap=: items with commas between. Items of other kinds give one warning a kind. A
 // reserved item of more than 1/16 of memory is evidence without a place, with a warning. `place`
 // begins every message. Errors: kBadData for an item that is none of those above.

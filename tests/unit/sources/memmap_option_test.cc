@@ -1,6 +1,7 @@
 // memmap= on a kernel command line: what is bad memory, and what only looks like it.
 #include "registry/sources/memmap_option.h"
 
+#include "registry/kernel_size.h"
 #include "tests/unit/sources/hostile_input.h"
 
 namespace poisonctl {
