@@ -28,6 +28,22 @@ RangeSet held_by_kernel(const CheckedMachine& machine) {
       .widened_to(machine.shift);
 }
 
+// Frames of records that the newest look found not retired for good. In the next boot the kernel is
+// likely to have them first again: much of what it takes at boot it takes from the same places.
+RangeSet failed_before(std::span<const Record> records, PageShift shift) {
+  std::vector<ByteRange> ranges;
+  for (const Record& record : records) {
+    if (record.last_outcome == Retirement::kFailed) ranges.push_back(record.range.widened_to(shift));
+  }
+  return RangeSet::from_ranges(std::move(ranges));
+}
+
+// Frames that an option keeps out of this kernel. They have no failure to show only because of it,
+// so without this the next list would drop them for others, and the one after that take them back.
+RangeSet kept_out_now(const CheckedMachine& machine) {
+  return machine.map.installed_ram().minus(machine.map.system_ram());
+}
+
 CheckedList bounded(CheckResult checked, std::span<const Claim> claims,
                     const CheckedMachine& machine, const ListPolicy& policy,
                     std::uint64_t generation) {
@@ -58,8 +74,12 @@ CheckedList make_retire_list(std::span<const Record> records, const CheckedMachi
   std::vector<Claim> claims;
   claims.reserve(records.size());
   for (const Record& record : records) claims.push_back(claim_of(record));
-  return bounded(check_records(records, machine, policy.checks), claims, machine, policy,
-                 generation);
+  CheckedList made =
+      bounded(check_records(records, machine, policy.checks), claims, machine, policy, generation);
+  const RangeSet failed = failed_before(records, machine.shift).united_with(kept_out_now(machine));
+  RetireList& list = made.list;
+  list.beyond_replay = list.beyond_replay.united_with(list.frames.intersected_with(failed));
+  return made;
 }
 
 CheckedList make_retire_list(std::span<const Claim> claims, const CheckedMachine& machine,

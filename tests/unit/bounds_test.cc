@@ -241,6 +241,30 @@ TEST(RetireList, ChecksThenBoundsAndAddsUp) {
   EXPECT_EQ(made.findings.size(), 2U);
 }
 
+// What the kernel had before it could be retired is to be kept out by the next command line first,
+// and what that command line keeps out must not lose its place to others for it.
+TEST(RetireList, WhatFailedOrIsKeptOutNowComesFirst) {
+  TestMachine machine{
+      .map = MemoryMap({{range(0, 20 * kPage - 1), 0, "System RAM"},
+                        {range(20 * kPage, 21 * kPage - 1), 0, "Unusable memory"},
+                        {range(21 * kPage, kGib - 1), 0, "System RAM"}},
+                       {{range(0, kGib - 1), "System RAM"}})};
+  std::vector<Record> records;
+  for (const std::uint64_t frame : {5U, 10U, 15U, 20U}) {
+    Record record = empty_record(1, frame_at(frame), Time());
+    record.condition = Condition::kFaulty;
+    record.severity = EventKind::kUncorrected;
+    records.push_back(record);
+  }
+  records[1].last_outcome = Retirement::kFailed;
+  records[1].outcome_boot_id = "a boot before this one";
+  records[2].last_outcome = Retirement::kEffective;
+  const CheckedList made =
+      make_retire_list(std::span<const Record>(records), machine.view(), {}, 1);
+  EXPECT_EQ(made.list.frames.bytes(), 4 * kPage);
+  EXPECT_EQ(made.list.beyond_replay, set_of({frame_at(10), frame_at(20)}));
+}
+
 TEST(Bounds, TheirText) {
   EXPECT_EQ(parse_bounds("frames=7,floor=1G").value(), (Bounds{.frames = 7, .floor = kGib}));
   EXPECT_EQ(parse_bounds("per-mille=1,node-per-mille=2,hard-per-mille=3").value(),
