@@ -49,6 +49,7 @@ std::vector<std::size_t> handovers_in_record(std::string_view record) {
 std::vector<FoundHandover> find_handovers(const SysRoot& sysroot) {
   std::vector<FoundHandover> found;
   add_file(sysroot, kInitrdHandover, found);
+  add_file(sysroot, kBuiltInHandover, found);
   const auto records = sysroot.list(kPstore);
   if (!records) return found;  // no pstore here
   for (const std::string& name : *records) {

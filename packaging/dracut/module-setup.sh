@@ -25,13 +25,17 @@ install() {
 
   # The keys that the administrator trusts, and the one that signs the lists of this machine.
   # shellcheck disable=SC2154 # dracut sets it
-  mkdir -p "$initdir/etc/poisonctl" "$initdir/poisonctl"
+  mkdir -p "$initdir/etc/poisonctl"
   {
     if [[ -f /etc/poisonctl/trusted-keys ]]; then cat /etc/poisonctl/trusted-keys; fi
     if [[ -f /var/lib/poisonctl/registry.db.key ]]; then poisonctl handover key; fi
   } >"$initdir/etc/poisonctl/trusted-keys"
 
-  list=$initdir/poisonctl/handover
+  # Where firmware has no UUID, this tells for which machine a list is.
+  if [[ -f /etc/machine-id ]]; then cp /etc/machine-id "$initdir/etc/machine-id"; fi
+
+  # Not as /poisonctl/handover, where kexec and boot loaders put a newer one: this would replace it.
+  list=$initdir/etc/poisonctl/handover
   if [[ -f /var/lib/poisonctl/registry.db ]]; then
     poisonctl -q handover make -o "$list" || status=$?
     # Status 1: made, and something was refused, which 'poisonctl check' tells.

@@ -67,6 +67,18 @@ TEST(Carriers, TheNewestThatIsBelievedIsTaken) {
   EXPECT_EQ(chosen.claims.size(), 4U);
 }
 
+// A regression: both were one file, and the list of the day when the initramfs was made took the
+// place of the one that kexec had just put before it.
+TEST(Carriers, TheListThatKexecAddedIsNotReplacedByThatOfTheInitramfs) {
+  const Bench bench;
+  bench.tree.write(kInitrdHandover, bench.blob(8));
+  bench.tree.write(kBuiltInHandover, bench.blob(7));
+  EXPECT_EQ(bench.choose().used->content.generation, 8U);
+  bench.tree.write(kBuiltInHandover, bench.blob(9));
+  EXPECT_EQ(bench.choose().used->content.generation, 9U);
+  EXPECT_EQ(bench.choose().seen.size(), 2U);
+}
+
 TEST(Carriers, OneOfOtherMemoryIsTakenOnlyForLackOfABetterAndRetiresNothing) {
   const Bench bench;
   bench.tree.write(kInitrdHandover, bench.blob(9, 3));
