@@ -93,6 +93,24 @@ void print_people(Output& output, const ReplayReport& report) {
   }
 }
 
+// For the journal: the dangerous frames, and what helps.
+void warn_of_frames_in_use(const Output& output, const ReplayReport& report) {
+  constexpr std::size_t kMostNamed = 10;
+  std::size_t ranges = 0;
+  for (const ReportedRun& run : report.runs) {
+    if (run.state != ReplayState::kTaken && run.state != ReplayState::kFailed) continue;
+    if (++ranges > kMostNamed) continue;
+    output.warning(fmt::format("{} is bad and in use: {}", to_text(run.range), run.how));
+  }
+  if (ranges > kMostNamed) {
+    output.warning(fmt::format("and {} more ranges are", ranges - kMostNamed));
+  }
+  if (ranges != 0) {
+    output.warning("only the next boot can keep them out: 'poisonctl apply', or 'poisonctl emit "
+                   "e820' for its command line");
+  }
+}
+
 bool all_out_of_use(const ReplayReport& report) {
   for (const ReportedRun& run : report.runs) {
     if (run.retirement != Retirement::kEffective) return false;
@@ -152,6 +170,7 @@ Result<ExitStatus> run(Invocation& invocation) {
     print_people(output, report);
     output.note(summary_of(report));
   }
+  if (!dry_run) warn_of_frames_in_use(output, report);
   if (!dry_run) {
     if (auto kept = keep(invocation, report); !kept) return kept.error();
   }
