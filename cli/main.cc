@@ -24,10 +24,10 @@ namespace poisonctl {
 
 std::span<const Verb* const> all_verbs() {
   static const std::array<const Verb*, 23> verbs = {
-      &kRecordVerb,  &kCollectVerb, &kWatchVerb,   &kListVerb,     &kShowVerb,     &kStatusVerb,
-      &kResolveVerb, &kCheckVerb,   &kPlanVerb,    &kBackendsVerb, &kEmitVerb,     &kApplyVerb,
-      &kVerifyVerb,  &kReplayVerb,  &kCaptureVerb, &kTopologyVerb, &kHandoverVerb, &kKexecVerb,
-      &kAuditVerb,   &kRebuildVerb, &kSnapshotVerb, &kRecoverVerb, &kUpgradeVerb};
+      &kRecordVerb,  &kCollectVerb, &kWatchVerb,    &kListVerb,     &kShowVerb,     &kStatusVerb,
+      &kResolveVerb, &kCheckVerb,   &kPlanVerb,     &kBackendsVerb, &kEmitVerb,     &kApplyVerb,
+      &kVerifyVerb,  &kReplayVerb,  &kCaptureVerb,  &kTopologyVerb, &kHandoverVerb, &kKexecVerb,
+      &kAuditVerb,   &kRebuildVerb, &kSnapshotVerb, &kRecoverVerb,  &kUpgradeVerb};
   return verbs;
 }
 

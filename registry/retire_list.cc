@@ -33,7 +33,8 @@ RangeSet held_by_kernel(const CheckedMachine& machine) {
 RangeSet failed_before(std::span<const Record> records, PageShift shift) {
   std::vector<ByteRange> ranges;
   for (const Record& record : records) {
-    if (record.last_outcome == Retirement::kFailed) ranges.push_back(record.range.widened_to(shift));
+    if (record.last_outcome == Retirement::kFailed)
+      ranges.push_back(record.range.widened_to(shift));
   }
   return RangeSet::from_ranges(std::move(ranges));
 }

@@ -20,9 +20,9 @@ struct RetireList {
   // Which of `frames` come first where not all fit: those that lost data (every kind of error but
   // corrected and injected ones),
   RangeSet uncorrected = {};
-  // and those that retiring after the boot does not reach: what this kernel itself holds (its image,
-  // the crash kernel's area, the initrd) or does not manage now (offline blocks, what an option
-  // keeps out), and what could not be retired when it was last tried.
+  // and those that retiring after the boot does not reach: what this kernel itself holds (its
+  // image, the crash kernel's area, the initrd) or does not manage now (offline blocks, what an
+  // option keeps out), and what could not be retired when it was last tried.
   RangeSet beyond_replay = {};
 };
 

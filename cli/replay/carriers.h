@@ -10,9 +10,9 @@
 
 namespace poisonctl {
 
-// In the root of the initramfs: what the boot loader or kexec added to it (backends/initrd), and what
-// was there when it was made (packaging/). Not one file for both: of two archives the kernel keeps
-// the file of the last, and the older list would take the place of the newer.
+// In the root of the initramfs: what the boot loader or kexec added to it (backends/initrd), and
+// what was there when it was made (packaging/). Not one file for both: of two archives the kernel
+// keeps the file of the last, and the older list would take the place of the newer.
 inline constexpr std::string_view kInitrdHandover = "poisonctl/handover";
 inline constexpr std::string_view kBuiltInHandover = "etc/poisonctl/handover";
 

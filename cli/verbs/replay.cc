@@ -106,8 +106,9 @@ void warn_of_frames_in_use(const Output& output, const ReplayReport& report) {
     output.warning(fmt::format("and {} more ranges are", ranges - kMostNamed));
   }
   if (ranges != 0) {
-    output.warning("only the next boot can keep them out: 'poisonctl apply', or 'poisonctl emit "
-                   "e820' for its command line");
+    output.warning(
+        "only the next boot can keep them out: 'poisonctl apply', or 'poisonctl emit "
+        "e820' for its command line");
   }
 }
 

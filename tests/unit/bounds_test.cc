@@ -244,11 +244,10 @@ TEST(RetireList, ChecksThenBoundsAndAddsUp) {
 // What the kernel had before it could be retired is to be kept out by the next command line first,
 // and what that command line keeps out must not lose its place to others for it.
 TEST(RetireList, WhatFailedOrIsKeptOutNowComesFirst) {
-  TestMachine machine{
-      .map = MemoryMap({{range(0, 20 * kPage - 1), 0, "System RAM"},
-                        {range(20 * kPage, 21 * kPage - 1), 0, "Unusable memory"},
-                        {range(21 * kPage, kGib - 1), 0, "System RAM"}},
-                       {{range(0, kGib - 1), "System RAM"}})};
+  TestMachine machine{.map = MemoryMap({{range(0, 20 * kPage - 1), 0, "System RAM"},
+                                        {range(20 * kPage, 21 * kPage - 1), 0, "Unusable memory"},
+                                        {range(21 * kPage, kGib - 1), 0, "System RAM"}},
+                                       {{range(0, kGib - 1), "System RAM"}})};
   std::vector<Record> records;
   for (const std::uint64_t frame : {5U, 10U, 15U, 20U}) {
     Record record = empty_record(1, frame_at(frame), Time());
