@@ -50,7 +50,8 @@ bool is_better(const Judged& left, const Judged& right) {
 
 }  // namespace
 
-ChosenHandover choose_handover(std::vector<FoundHandover> found, const TrustContext& context) {
+ChosenHandover choose_handover(const std::vector<FoundHandover>& found,
+                               const TrustContext& context) {
   std::vector<Judged> all;
   all.reserve(found.size());
   for (const FoundHandover& one : found) all.push_back(judge(one, context));

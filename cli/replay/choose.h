@@ -19,6 +19,7 @@ struct ChosenHandover {
 
 // Of those that are accepted the one of the highest generation; where none is, the newest one that
 // is quarantined, whose frames are then refused one by one. `context` without what is newest.
-ChosenHandover choose_handover(std::vector<FoundHandover> found, const TrustContext& context);
+ChosenHandover choose_handover(const std::vector<FoundHandover>& found,
+                               const TrustContext& context);
 
 }  // namespace poisonctl

@@ -157,14 +157,14 @@ bool is_clean(const ReplayReport& report) {
          of(ReplayState::kUnknown) == 0;
 }
 
-Result<ExitStatus> replay_found(const SysRoot& sysroot, std::vector<FoundHandover> found,
+Result<ExitStatus> replay_found(const SysRoot& sysroot, const std::vector<FoundHandover>& found,
                                 const Options& options) {
   const auto here = load_surroundings(sysroot);
   if (!here) return here.error();
   const auto context = trust_context(sysroot, *here);
   if (!context) return context.error();
   ReplayReport report = empty_report(here->machine);
-  ChosenHandover chosen = choose_handover(std::move(found), *context);
+  ChosenHandover chosen = choose_handover(found, *context);
   report.handovers = std::move(chosen.seen);
 
   const CheckedMachine machine{here->map, here->placement, here->nodes, here->machine.page_shift};
@@ -198,7 +198,7 @@ Result<ExitStatus> run(const Options& options) {
     found = find_handovers(**sysroot);
   }
   if (found.empty()) return kExitDone;  // without a list nothing is looked at
-  return replay_found(**sysroot, std::move(found), options);
+  return replay_found(**sysroot, found, options);
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ Result<RetireList> list_of_handover(Invocation& invocation, const std::string& f
   if (!policy) return policy.error();
   std::vector<FoundHandover> found;
   found.push_back({file, std::move(blob)});
-  ChosenHandover chosen = choose_handover(std::move(found), *context);
+  ChosenHandover chosen = choose_handover(found, *context);
   for (SeenHandover& seen : chosen.seen) report.handovers.push_back(std::move(seen));
   if (!chosen.used) {
     std::string reasons;
