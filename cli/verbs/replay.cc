@@ -100,10 +100,10 @@ void warn_of_frames_in_use(const Output& output, const ReplayReport& report) {
   for (const ReportedRun& run : report.runs) {
     if (run.state != ReplayState::kTaken && run.state != ReplayState::kFailed) continue;
     if (++ranges > kMostNamed) continue;
-    output.warning(fmt::format("{} is bad and in use: {}", to_text(run.range), run.how));
+    output.warning(fmt::format("{} is bad and not retired: {}", to_text(run.range), run.how));
   }
   if (ranges > kMostNamed) {
-    output.warning(fmt::format("and {} more ranges are", ranges - kMostNamed));
+    output.warning(fmt::format("and {} more ranges are not", ranges - kMostNamed));
   }
   if (ranges != 0) {
     output.warning(
