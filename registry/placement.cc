@@ -156,6 +156,8 @@ Result<void> add_kho_scratch(const SysRoot& sysroot, Placement& placement) {
   }
   std::vector<ByteRange> ranges;
   for (std::size_t i = 0; i < numbers[0].size(); ++i) {
+    // An area of a node, or below 4 GiB, for which there was nothing to reserve.
+    if (numbers[1][i] == 0) continue;
     const auto range = ByteRange::from_size(PhysAddr(numbers[0][i]), numbers[1][i]);
     if (!range) return bad_content(sysroot, paths[0], "areas inside the address space");
     ranges.push_back(*range);

@@ -122,6 +122,19 @@ TEST(Placement, KhoWithoutDebugfsIsSaid) {
   }
 }
 
+// A machine whose RAM is all below 4 GiB has a global scratch area of no bytes
+// (kho_reserve_scratch() in kernel/liveupdate/kexec_handover.c): its list could not be planned at
+// all.
+TEST(Placement, AScratchAreaOfNoBytesIsNone) {
+  const TempTree tree;
+  tree.write("sys/kernel/debug/kho/out/scratch_phys", "0x1000000\n0x27fe00000\n0x0\n0x20000000\n");
+  tree.write("sys/kernel/debug/kho/out/scratch_len", "0x1000000\n0x0\n0x0\n0x200000\n");
+  const auto placement = load_placement(*open_sysroot(tree.path()).value());
+  ASSERT_TRUE(placement.ok()) << placement.error().message;
+  EXPECT_EQ(placement->kho_scratch,
+            RangeSet::from_ranges({range(0x1000000, 0x1ffffff), range(0x20000000, 0x201fffff)}));
+}
+
 TEST(Placement, WhatIsMalformedIsAnErrorThatNamesTheFile) {
   struct Case {
     std::string path;
