@@ -358,14 +358,15 @@ Result<Verification> verify_records(Invocation& invocation) {
   if (!store) return store.error();
   const auto records = load_records(invocation, *store);
   if (!records) return records.error();
-  auto runs = read_retirement(**root, faulty_frames(*records, shift), **map, shift);
-  if (!runs) return runs.error();
+  auto read = read_retirement(**root, faulty_frames(*records, shift), **map, shift);
+  if (!read) return read.error();
 
+  std::vector<RetirementRun> runs = *std::move(read);
   if (const auto before = last_replay(invocation)) {
-    *runs = with_kept(*std::move(runs), kept_by_kernel(*before));
+    runs = with_kept(std::move(runs), kept_by_kernel(*before));
   }
-  const std::vector<Event> outcomes = outcome_events(*records, *runs, *provenance);
-  Verification verification{.runs = *std::move(runs), .not_stored = std::nullopt};
+  const std::vector<Event> outcomes = outcome_events(*records, runs, *provenance);
+  Verification verification{.runs = std::move(runs), .not_stored = std::nullopt};
   if (outcomes.empty()) return verification;
   const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, outcomes);
   if (!stored) verification.not_stored = stored.error().message;

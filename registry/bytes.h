@@ -1,6 +1,7 @@
 // Integers in the bytes of others: firmware tables, device trees, boot parameters.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -9,8 +10,8 @@ namespace poisonctl {
 // All of `bytes`, 8 at the most, as one number.
 inline std::uint64_t little_endian(std::string_view bytes) {
   std::uint64_t value = 0;
-  for (auto byte = bytes.rbegin(); byte != bytes.rend(); ++byte) {
-    value = value << 8U | static_cast<unsigned char>(*byte);
+  for (std::size_t i = bytes.size(); i-- > 0;) {
+    value = value << 8U | static_cast<unsigned char>(bytes[i]);
   }
   return value;
 }

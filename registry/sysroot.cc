@@ -47,7 +47,7 @@ class OpenAttribute final : public Attribute {
   explicit OpenAttribute(UniqueFd fd) : fd_(std::move(fd)) {}
 
   // At offset 0: sysfs does not care, and an attribute of a captured tree keeps the last order.
-  int write(std::string_view text) const override {
+  [[nodiscard]] int write(std::string_view text) const override {
     ssize_t put = 0;
     do {
       put = ::pwrite(fd_.get(), text.data(), text.size(), 0);
