@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "registry/address.h"
@@ -17,7 +18,9 @@ class RangeSet {
   // Ranges in any order, overlapping, adjacent or repeated: all become one coalesced set.
   static RangeSet from_ranges(std::vector<ByteRange> ranges);
 
-  [[nodiscard]] const std::vector<ByteRange>& ranges() const { return ranges_; }
+  [[nodiscard]] const std::vector<ByteRange>& ranges() const& { return ranges_; }
+  // Of a set that is about to go: a loop over a reference into it would read what is gone.
+  [[nodiscard]] std::vector<ByteRange> ranges() && { return std::move(ranges_); }
   [[nodiscard]] bool empty() const { return ranges_.empty(); }
   // Number of bytes in the set: at most kPhysAddrLimit.
   [[nodiscard]] std::uint64_t bytes() const;

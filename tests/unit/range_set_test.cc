@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bitset>
 #include <random>
+#include <type_traits>
 
 #include "tests/unit/test_ranges.h"
 
@@ -23,6 +24,15 @@ TEST(RangeSet, CoalescesWhateverTheOrder) {
   EXPECT_EQ(expected.bytes(), 0x4000U);
   // One byte apart is apart.
   EXPECT_EQ(set_of({range(0x1000, 0x1ffe), range(0x2000, 0x2fff)}).ranges().size(), 2U);
+}
+
+// A loop over the ranges of a set that nobody holds must not read what is gone.
+TEST(RangeSet, GivesAwayTheRangesOfASetThatGoes) {
+  static_assert(std::is_same_v<decltype(RangeSet().ranges()), std::vector<ByteRange>>);
+  const RangeSet some = set_of({range(0x1000, 0x1fff), range(0x5000, 0x5fff)});
+  EXPECT_EQ(some.minus(set_of({range(0x1000, 0x1fff)})).ranges(),
+            (std::vector<ByteRange>{range(0x5000, 0x5fff)}));
+  EXPECT_EQ(some.ranges().size(), 2U);
 }
 
 TEST(RangeSet, OfNothing) {
