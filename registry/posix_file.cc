@@ -6,6 +6,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -124,11 +125,15 @@ Result<UniqueFd> sealed_file(const char* name, std::string_view head, const Uniq
 }
 
 Result<std::string> read_up_to(const UniqueFd& fd, std::size_t limit, std::string_view shown) {
-  std::string text(limit, '\0');
+  // A limit may be far above what there is, and replay must not itself sit on the frames that it is
+  // to retire: room is made as it is filled.
+  constexpr std::size_t kFirst = 64U << 10U;
+  std::string text;
   std::size_t done = 0;
   while (done < limit) {
+    if (done == text.size()) text.resize(std::min(limit, std::max(kFirst, 2 * done)));
     const ssize_t got =
-        ::pread(fd.get(), text.data() + done, limit - done, static_cast<off_t>(done));
+        ::pread(fd.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return os_error(shown, errno, ErrorCode::kIo);
     if (got == 0) break;

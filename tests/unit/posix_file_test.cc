@@ -28,6 +28,25 @@ std::vector<std::string> names_in(const TempTree& tree, std::string_view folder)
 
 using Names = std::vector<std::string>;
 
+// The limit is what a hostile file may cost, not what every file costs.
+TEST(ReadUpTo, TakesNoMoreMemoryThanThereIsToRead) {
+  const TempTree tree;
+  constexpr std::size_t kLimit = 256U << 20U;
+  constexpr std::size_t kSizes[] = {0, 1, 65535, 65536, 65537, 1000000};
+  for (const std::size_t size : kSizes) {
+    SCOPED_TRACE(size);
+    std::string content(size, 'x');
+    if (size > 2) content[size - 2] = 'y';
+    tree.write("file", content);
+    const UniqueFd fd(::open(tree.path("file").c_str(), O_RDONLY | O_CLOEXEC));
+    const auto all = read_up_to(fd, kLimit, "file");
+    ASSERT_TRUE(all.ok());
+    EXPECT_TRUE(*all == content);
+    EXPECT_LT(all->capacity(), 4 * size + (256U << 10U));
+    EXPECT_EQ(read_up_to(fd, size / 2, "file").value(), content.substr(0, size / 2));
+  }
+}
+
 TEST(UniqueFd, ClosesOnceAndGivesAway) {
   int raw = -1;
   {
