@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "registry/claim_pieces.h"
@@ -29,7 +31,7 @@ struct Room {
 Room overall_room(std::uint64_t ram, PageShift shift, const Bounds& bounds) {
   const std::uint64_t frames = std::min(bounds.frames, kPhysAddrLimit >> shift.bits());
   const std::array<Room, 3> rooms = {
-      {{frames << shift.bits(), fmt::format("at most {} frames", bounds.frames)},
+      {{frames << shift.bits(), "at most " + counted(bounds.frames, "frame")},
        {share(ram, bounds.per_mille),
         fmt::format("at most {} per mille of RAM, {}", bounds.per_mille,
                     to_human_size(share(ram, bounds.per_mille)))},
@@ -37,6 +39,20 @@ Room overall_room(std::uint64_t ram, PageShift shift, const Bounds& bounds) {
         fmt::format("{} of RAM must be left", to_human_size(bounds.floor))}}};
   return *std::min_element(rooms.begin(), rooms.end(),
                            [](const Room& a, const Room& b) { return a.bytes < b.bytes; });
+}
+
+// Why a list that takes `wanted` is refused whole; nothing when it is not.
+std::optional<std::string> past_hard_limit(std::uint64_t wanted, std::uint64_t ram,
+                                           const Bounds& bounds) {
+  if (wanted <= share(ram, bounds.hard_per_mille)) return std::nullopt;
+  return fmt::format("{} of {}, the limit is {} per mille", to_human_size(wanted),
+                     to_human_size(ram), bounds.hard_per_mille);
+}
+
+Room node_room(unsigned number, std::uint64_t ram_of_node, const Bounds& bounds) {
+  const std::uint64_t most = share(ram_of_node, bounds.node_per_mille);
+  return {most, fmt::format("at most {} per mille of the RAM of node {}, {}", bounds.node_per_mille,
+                            number, to_human_size(most))};
 }
 
 // The rooms of the nodes, by their numbers' places in `numbers`.
@@ -179,19 +195,39 @@ Result<Bounds> parse_bounds(std::string_view text) {
   }
 }
 
+std::string passed_bound(std::uint64_t bytes, std::span<const std::uint64_t> of_ranges,
+                         const CheckedMachine& machine, const Bounds& bounds) {
+  const RangeSet& ram = machine.map.installed_ram();
+  if (auto limit = past_hard_limit(bytes, ram.bytes(), bounds)) return *std::move(limit);
+  const Room overall = overall_room(ram.bytes(), machine.shift, bounds);
+  if (bytes > overall.bytes) return overall.bound;
+  struct Node {
+    std::uint64_t ram = 0;
+    std::uint64_t taken = 0;
+  };
+  std::map<unsigned, Node> nodes;
+  for (std::size_t i = 0; i < machine.nodes.size(); ++i) {
+    Node& node = nodes[machine.nodes[i].node];
+    node.ram += ram.within(machine.nodes[i].range).bytes();
+    node.taken += of_ranges[i];
+  }
+  for (const auto& [number, node] : nodes) {
+    const Room room = node_room(number, node.ram, bounds);
+    if (node.taken > room.bytes) return room.bound;
+  }
+  return {};
+}
+
 BoundedList bound_list(std::span<const Claim> claims, RangeSet accepted,
                        const CheckedMachine& machine, const Bounds& bounds) {
   if (accepted.empty()) return {};
   const RangeSet& ram_ranges = machine.map.installed_ram();
   const std::uint64_t ram = ram_ranges.bytes();
   const std::uint64_t wanted = accepted.bytes();
-  if (wanted > share(ram, bounds.hard_per_mille)) {
+  if (const auto detail = past_hard_limit(wanted, ram, bounds)) {
     BoundedList none;
-    const std::string detail =
-        fmt::format("{} of {}, the limit is {} per mille", to_human_size(wanted),
-                    to_human_size(ram), bounds.hard_per_mille);
     for (const ByteRange& range : accepted.ranges()) {
-      none.refused.push_back({rule_of("hard-limit"), range, std::nullopt, detail});
+      none.refused.push_back({rule_of("hard-limit"), range, std::nullopt, *detail});
     }
     return none;
   }
@@ -205,10 +241,8 @@ BoundedList bound_list(std::span<const Claim> claims, RangeSet accepted,
   std::vector<RangeSet> node_ranges;
   for (const unsigned number : nodes.numbers) {
     RangeSet of_node = ranges_of_node(machine.nodes, number);
-    const std::uint64_t most = share(ram_ranges.bytes_shared_with(of_node), bounds.node_per_mille);
-    nodes.rooms.push_back({most, fmt::format("at most {} per mille of the RAM of node {}, {}",
-                                             bounds.node_per_mille, number, to_human_size(most))});
-    if (accepted.bytes_shared_with(of_node) > most) fits = false;
+    nodes.rooms.push_back(node_room(number, ram_ranges.bytes_shared_with(of_node), bounds));
+    if (accepted.bytes_shared_with(of_node) > nodes.rooms.back().bytes) fits = false;
     node_ranges.push_back(std::move(of_node));
   }
   if (fits) return {.kept = std::move(accepted), .refused = {}};

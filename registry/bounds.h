@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -45,5 +46,11 @@ struct BoundedList {
 // the same list. Linear when all fits; else it takes a sort.
 BoundedList bound_list(std::span<const Claim> claims, RangeSet accepted,
                        const CheckedMachine& machine, const Bounds& bounds);
+
+// Which bound a list passes that takes `bytes` of RAM, and of each range of `machine.nodes` as much
+// as is in `of_ranges` at the same place: in words, empty when all of it fits. For counting without
+// the list itself.
+std::string passed_bound(std::uint64_t bytes, std::span<const std::uint64_t> of_ranges,
+                         const CheckedMachine& machine, const Bounds& bounds);
 
 }  // namespace poisonctl

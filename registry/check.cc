@@ -65,7 +65,9 @@ constexpr std::array<Rule, kRuleCount> kRules = {{
      "is kept by the firmware, so no kernel hands it out", "nothing needs to be done"},
     {"device-memory", FindingSeverity::kWarning, true,
      "is device memory (persistent, DAX or CXL) and not System RAM now",
-     "the list for RAM cannot cover it"},
+     "its driver has a list of bad blocks, which 'ndctl list --media-errors' or 'cxl list "
+     "--media-errors' shows and 'ndctl clear-errors' ends; made RAM (daxctl reconfigure-device, or "
+     "booted without memmap=SIZE!ADDRESS), it is retired when it comes online"},
     {"hole", FindingSeverity::kError, true, "is a hole: the memory map has nothing there",
      "see where the record came from with 'poisonctl show'"},
     {"outside-ram", FindingSeverity::kError, true, "is not RAM of this machine but of a device",
@@ -190,7 +192,11 @@ class Checker {
     const MemoryMap& map = machine.map;
     const Placement& placement = machine.placement;
     const RangeSet ram = map.installed_ram();
+    // The firmware's RAM that memmap=SIZE!ADDRESS made persistent memory is none for the kernel,
+    // and for the next with the same option none either: of two types for a range the higher number
+    // wins, which is PRAM (arch/x86/kernel/e820.c, e820__update_table).
     whole_ram_ = ram.narrowed_to(shift_)
+                     .minus(map.device_memory().widened_to(shift_))
                      .minus(placement.efi_runtime.widened_to(shift_))
                      .minus(placement.device_tree.widened_to(shift_));
     // Outside RAM, each byte has the reason of the first that it is in.

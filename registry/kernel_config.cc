@@ -20,6 +20,16 @@ Result<KernelConfig> KernelConfig::load(const SysRoot& sysroot) {
   return KernelConfig(*std::move(text));
 }
 
+Result<KernelConfig> KernelConfig::load(const SysRoot& sysroot, std::string_view release) {
+  // The release can come out of a kernel image, which may say anything.
+  if (release.empty() || release.find('/') != std::string_view::npos) {
+    return Error{ErrorCode::kNoInput, "'" + printable(release) + "' is no name of a kernel"};
+  }
+  auto text = sysroot.read(fmt::format("boot/config-{}", release));
+  if (!text) return text.error();
+  return KernelConfig(*std::move(text));
+}
+
 std::optional<std::string_view> KernelConfig::value(std::string_view option) const {
   for (const std::string_view line : split_lines(text_)) {
     if (line.starts_with(option) && line.substr(option.size()).starts_with('=')) {

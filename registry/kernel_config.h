@@ -1,4 +1,4 @@
-// What the running kernel was built with. Only a file tells that distributions install beside it.
+// What a kernel was built with. Only a file tells that distributions install beside it.
 #pragma once
 
 #include <optional>
@@ -10,13 +10,15 @@
 
 namespace poisonctl {
 
-// boot/config-RELEASE. Errors: as SysRoot::read for the release.
+// boot/config-RELEASE of the running kernel. Errors: as SysRoot::read for the release.
 Result<std::string> kernel_config_path(const SysRoot& sysroot);
 
 class KernelConfig {
  public:
-  // Errors: as SysRoot::read; kNoInput where the file is not there.
+  // Of the running kernel. Errors: as SysRoot::read; kNoInput where the file is not there.
   static Result<KernelConfig> load(const SysRoot& sysroot);
+  // Of the kernel called `release`, which must be a name of no folder. Errors: the same; kNoInput.
+  static Result<KernelConfig> load(const SysRoot& sysroot, std::string_view release);
 
   // Of "CONFIG_NAME": "y", "m", a number or a text in quotes; nothing when it is not set.
   [[nodiscard]] std::optional<std::string_view> value(std::string_view option) const;

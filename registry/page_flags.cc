@@ -256,7 +256,7 @@ FrameState classify_frame(const FrameView& frame) {
   if (has(KPF_BUDDY)) {
     // Also where /proc/iomem says "Unusable memory": a memmap= inside a KHO scratch area is void.
     return has(KPF_HWPOISON) ? FrameState{Retirement::kFailed, "poisoned, yet on the free lists"}
-                             : FrameState{Retirement::kPending, "free: can be allocated"};
+                             : FrameState{Retirement::kPending, kHowFree};
   }
   if (frame.is_device) {
     return {Retirement::kUnknown, "device memory: the kernel shows no flags for it"};

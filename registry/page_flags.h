@@ -77,6 +77,8 @@ struct FrameState {
   const char* how = "";  // static text
 };
 FrameState classify_frame(const FrameView& frame);
+// What is said of a frame that nobody has; every other one that is pending is somebody's.
+inline constexpr const char* kHowFree = "free: can be allocated";
 
 // Whose a frame is, as far as its flags tell; whether it is poisoned has no part in it.
 enum class FrameUse {

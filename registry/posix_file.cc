@@ -124,6 +124,33 @@ Result<UniqueFd> sealed_file(const char* name, std::string_view head, const Uniq
   return reader;
 }
 
+Result<UniqueFd> file_in_memory(const char* name, std::uint64_t bytes) {
+  UniqueFd fd(::memfd_create(name, MFD_CLOEXEC));
+  if (!fd.valid() || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
+    return os_error("a file in memory", errno, ErrorCode::kIo);
+  }
+  return fd;
+}
+
+Result<void> write_at(const UniqueFd& fd, std::uint64_t offset, std::string_view content,
+                      std::string_view shown) {
+  while (!content.empty()) {
+    const ssize_t written =
+        ::pwrite(fd.get(), content.data(), content.size(), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return os_error(shown, errno, ErrorCode::kIo);
+    content.remove_prefix(static_cast<std::size_t>(written));
+    offset += static_cast<std::uint64_t>(written);
+  }
+  return {};
+}
+
+Result<std::uint64_t> size_of(const UniqueFd& fd, std::string_view shown) {
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return os_error(shown, errno, ErrorCode::kIo);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
 Result<std::string> read_up_to(const UniqueFd& fd, std::size_t limit, std::string_view shown) {
   // A limit may be far above what there is, and replay must not itself sit on the frames that it is
   // to retire: room is made as it is filled.
@@ -201,6 +228,49 @@ Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_vi
 Result<void> make_file_at(int dir_fd, const std::string& path, std::string_view content,
                           mode_t mode, const std::string& shown) {
   return put_file_at(dir_fd, path, content, mode, shown, RENAME_NOREPLACE);
+}
+
+Error FileInTheMaking::cannot_write(int error_number) const {
+  return {ErrorCode::kCannotWrite,
+          fmt::format("cannot write {}: {}; the file is as it was", path_,
+                      std::generic_category().message(error_number)),
+          error_number};
+}
+
+Result<FileInTheMaking> FileInTheMaking::begin(const std::string& path) {
+  std::string temporary;
+  UniqueFd fd;
+  if (!path.empty() && path.back() != '/') fd = create_temporary(AT_FDCWD, path, temporary);
+  const int error = path.empty() || path.back() == '/' ? EISDIR : errno;
+  FileInTheMaking made(path, std::move(temporary), std::move(fd));
+  if (!made.fd_.valid()) return made.cannot_write(error);
+  return made;
+}
+
+FileInTheMaking::FileInTheMaking(FileInTheMaking&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      fd_(std::move(other.fd_)) {}
+
+FileInTheMaking::~FileInTheMaking() {
+  if (fd_.valid()) ::unlink(temporary_.c_str());
+}
+
+Result<void> FileInTheMaking::write(std::string_view content) const {
+  const int error = write_fully(fd_.get(), content);
+  return error == 0 ? Result<void>() : cannot_write(error);
+}
+
+Result<void> FileInTheMaking::start_again() const {
+  const bool done = ::ftruncate(fd_.get(), 0) == 0 && ::lseek(fd_.get(), 0, SEEK_SET) == 0;
+  return done ? Result<void>() : cannot_write(errno);
+}
+
+Result<void> FileInTheMaking::commit(mode_t mode) {
+  if (::fchmod(fd_.get(), mode) != 0 || ::fsync(fd_.get()) != 0) return cannot_write(errno);
+  if (auto renamed = rename_durably(temporary_, path_); !renamed) return renamed;
+  fd_.reset();
+  return {};
 }
 
 Result<void> rename_durably(const std::string& from, const std::string& to) {

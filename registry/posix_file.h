@@ -60,6 +60,16 @@ Result<std::string> read_named_file(const std::string& path, std::size_t limit);
 Result<UniqueFd> sealed_file(const char* name, std::string_view head, const UniqueFd* tail,
                              std::uint64_t limit, const std::string& tail_name);
 
+// A file in memory of `bytes` bytes, all zeros, that can be written to. Errors: kIo.
+Result<UniqueFd> file_in_memory(const char* name, std::uint64_t bytes);
+
+// Writes all of `content` at `offset` (bytes). Errors: kIo.
+Result<void> write_at(const UniqueFd& fd, std::uint64_t offset, std::string_view content,
+                      std::string_view shown);
+
+// The size of a file in bytes. Errors: kIo.
+Result<std::uint64_t> size_of(const UniqueFd& fd, std::string_view shown);
+
 // What is in `fd` from its start, at most `limit` bytes. Errors: kIo.
 Result<std::string> read_up_to(const UniqueFd& fd, std::size_t limit, std::string_view shown);
 
@@ -70,6 +80,36 @@ int write_fully(int fd, std::string_view content);
 // a crash leaves the old file or the new one. Errors: kCannotWrite.
 Result<void> replace_file_at(int dir_fd, const std::string& path, std::string_view content,
                              mode_t mode, const std::string& shown);
+
+// A file that is written piece by piece and then takes the place of what is at its path, so that a
+// crash leaves the old file or the new one. It goes away unless it is committed.
+class FileInTheMaking {
+ public:
+  // Beside `path`, under another name. Errors: kCannotWrite.
+  static Result<FileInTheMaking> begin(const std::string& path);
+  FileInTheMaking(FileInTheMaking&& other) noexcept;
+  FileInTheMaking& operator=(FileInTheMaking&&) = delete;
+  FileInTheMaking(const FileInTheMaking&) = delete;
+  FileInTheMaking& operator=(const FileInTheMaking&) = delete;
+  ~FileInTheMaking();
+
+  // Where it is until then, for a library that writes to a path.
+  [[nodiscard]] const std::string& temporary_path() const { return temporary_; }
+  // Errors of all three: kCannotWrite; what is at the path is as it was.
+  [[nodiscard]] Result<void> write(std::string_view content) const;
+  // From the start, as if nothing had been written.
+  [[nodiscard]] Result<void> start_again() const;
+  // When it returns without an error, the file is on the disk, with these permission bits.
+  [[nodiscard]] Result<void> commit(mode_t mode);
+
+ private:
+  FileInTheMaking(std::string path, std::string temporary, UniqueFd fd)
+      : path_(std::move(path)), temporary_(std::move(temporary)), fd_(std::move(fd)) {}
+  [[nodiscard]] Error cannot_write(int error_number) const;
+  std::string path_;
+  std::string temporary_;
+  UniqueFd fd_;
+};
 
 // Renames over whatever is at `to`, in the same folder, so that it survives a power cut. Errors:
 // kCannotWrite.

@@ -28,13 +28,19 @@ RangeSet held_by_kernel(const CheckedMachine& machine) {
       .widened_to(machine.shift);
 }
 
-// Frames of records that the newest look found not retired for good. In the next boot the kernel is
-// likely to have them first again: much of what it takes at boot it takes from the same places.
-RangeSet failed_before(std::span<const Record> records, PageShift shift) {
+// Somebody has it, or the kernel kept it: what a replay leaves behind. A free frame it would
+// retire.
+bool was_in_use(const Record& record) {
+  if (record.last_outcome == Retirement::kFailed) return true;
+  return record.last_outcome == Retirement::kPending && record.outcome_how != kHowFree;
+}
+
+// Frames of records that the newest look found in use. In the next boot somebody is likely to have
+// them first again: much of what is taken at boot is taken from the same places.
+RangeSet in_use_before(std::span<const Record> records, PageShift shift) {
   std::vector<ByteRange> ranges;
   for (const Record& record : records) {
-    if (record.last_outcome == Retirement::kFailed)
-      ranges.push_back(record.range.widened_to(shift));
+    if (was_in_use(record)) ranges.push_back(record.range.widened_to(shift));
   }
   return RangeSet::from_ranges(std::move(ranges));
 }
@@ -77,9 +83,9 @@ CheckedList make_retire_list(std::span<const Record> records, const CheckedMachi
   for (const Record& record : records) claims.push_back(claim_of(record));
   CheckedList made =
       bounded(check_records(records, machine, policy.checks), claims, machine, policy, generation);
-  const RangeSet failed = failed_before(records, machine.shift).united_with(kept_out_now(machine));
+  const RangeSet in_use = in_use_before(records, machine.shift).united_with(kept_out_now(machine));
   RetireList& list = made.list;
-  list.beyond_replay = list.beyond_replay.united_with(list.frames.intersected_with(failed));
+  list.beyond_replay = list.beyond_replay.united_with(list.frames.intersected_with(in_use));
   return made;
 }
 

@@ -22,7 +22,7 @@ struct RetireList {
   RangeSet uncorrected = {};
   // and those that retiring after the boot does not reach: what this kernel itself holds (its
   // image, the crash kernel's area, the initrd) or does not manage now (offline blocks, what an
-  // option keeps out), and what could not be retired when it was last tried.
+  // option keeps out), and what somebody had when it was last looked at.
   RangeSet beyond_replay = {};
 };
 

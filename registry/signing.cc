@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "registry/posix_file.h"
@@ -62,7 +63,11 @@ Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
   return key;
 }
 
-Result<std::string> read_key_file(const std::string& path) {
+}  // namespace
+
+void FreeKey::operator()(evp_pkey_st* key) const { EVP_PKEY_free(key); }
+
+Result<std::string> read_private_key_file(const std::string& path) {
   const auto fd = open_own_file(path, "key");
   if (!fd) return fd.error();
   struct stat status {};
@@ -83,12 +88,8 @@ Result<std::string> read_key_file(const std::string& path) {
   return read_up_to(*fd, kLargestKeyFile, path);
 }
 
-}  // namespace
-
-void FreeKey::operator()(evp_pkey_st* key) const { EVP_PKEY_free(key); }
-
 Result<SigningKey> SigningKey::load(const std::string& path) {
-  const auto pem = read_key_file(path);
+  const auto pem = read_private_key_file(path);
   if (!pem) return pem.error();
   auto handle = from_pem(*pem, path);
   if (!handle) return handle.error();
@@ -127,6 +128,31 @@ Result<std::string> SigningKey::sign(std::string_view message) const {
     return Error{ErrorCode::kBug, "OpenSSL cannot sign with the key"};
   }
   return signature;
+}
+
+std::string public_key_pem(std::string_view public_key) {
+  const KeyHandle key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, bytes_of(public_key),
+                                                  public_key.size()));
+  const std::unique_ptr<BIO, FreeBio> bio(BIO_new(BIO_s_mem()));
+  if (!key || !bio || PEM_write_bio_PUBKEY(bio.get(), key.get()) != 1) return {};
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<std::size_t>(size));
+}
+
+std::optional<std::string> public_key_from_pem(const std::string& pem) {
+  const std::unique_ptr<BIO, FreeBio> bio(
+      BIO_new_mem_buf(pem.data(), static_cast<int>(std::min<std::size_t>(pem.size(), 1U << 16U))));
+  const KeyHandle key(bio ? PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr) : nullptr);
+  std::string raw(kPublicKeyBytes, '\0');
+  std::size_t size = raw.size();
+  if (!key || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519 ||
+      EVP_PKEY_get_raw_public_key(key.get(), reinterpret_cast<unsigned char*>(raw.data()), &size) !=
+          1 ||
+      size != raw.size()) {
+    return std::nullopt;
+  }
+  return raw;
 }
 
 bool is_signed_by(std::string_view public_key, std::string_view message,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -33,6 +34,14 @@ class SigningKey {
   std::unique_ptr<evp_pkey_st, FreeKey> key_;
   std::string public_key_;
 };
+
+// A private key in a file that nobody but its owner may use. Errors: kNoInput, kNoPrivilege, kIo;
+// kRefused when others may.
+Result<std::string> read_private_key_file(const std::string& path);
+
+// A public key as openssl(1) takes it (PEM, RFC 8410), and back. Nothing for what is no such key.
+std::string public_key_pem(std::string_view public_key);
+std::optional<std::string> public_key_from_pem(const std::string& pem);
 
 // Whether `signature` is of `message` by the holder of `public_key` (32 bytes). False for anything
 // malformed.

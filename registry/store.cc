@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <limits>
 #include <utility>
 
+#include "registry/adoption.h"
 #include "registry/checkpoint.h"
 #include "registry/posix_file.h"
 #include "registry/range_text.h"
@@ -190,7 +192,6 @@ class LogReader {
     imports_ = *std::move(imports);
     bind(*events);
     StoredEvent stored;
-    std::optional<std::int64_t> stored_import;
     for (bool more = true; more;) {
       const auto filled = fill_batch(*events, from, newest);
       // What came before an entry that cannot be read is still told.
@@ -198,8 +199,8 @@ class LogReader {
         stored.id = entry.id;
         stored.event = std::move(entry.event);
         const Import& import = imports_read_[entry.import];
-        if (import.number != stored_import) stored.provenance = import.provenance;
-        stored_import = import.number;
+        if (import.number != visited_import_) stored.provenance = import.provenance;
+        visited_import_ = import.number;
         if (!visit(stored, import.digest, entry.hash)) return newest;
       }
       if (!filled) return filled.error();
@@ -210,6 +211,8 @@ class LogReader {
   }
 
   Hasher& hasher() { return hasher_; }
+  // The number of the import of the entry that is visited.
+  [[nodiscard]] std::int64_t visited_import() const { return visited_import_.value_or(0); }
 
  private:
   struct Import {
@@ -286,6 +289,7 @@ class LogReader {
   std::string where_;
   Hasher hasher_;
   Statement imports_;
+  std::optional<std::int64_t> visited_import_;
   std::vector<Import> imports_read_;  // those of the batch, after the last of the one before
   std::vector<Entry> batch_;
 };
@@ -801,16 +805,54 @@ Result<void> Store::for_each_event_without_place(const EventVisitor& visit) {
       connection_->db, "address IS NULL OR foreign_host <> ''", [](Statement&) {}, visit);
 }
 
-Result<std::vector<std::string>> Store::snapshots() {
-  auto statement = connection_->db.prepare("SELECT text FROM topology ORDER BY id");
+Result<void> Store::for_each_chained(std::int64_t last,
+                                     const std::function<bool(const ChainedEvent&)>& visit) {
+  ChainedEvent entry;
+  Digest previous{};
+  Result<void> status;
+  LogReader log(connection_->db, "id <= ?1");
+  const auto read = log.run(
+      [&](Statement& statement) { statement.bind(1, last); },
+      [&](const StoredEvent& stored, const Digest& import, std::string_view hash) {
+        const bool follows = stored.id == entry.stored.id + 1;
+        const Digest expected = log.hasher().of_event(previous, import, stored.id, stored.event);
+        if (!follows || as_bytes(expected) != hash) {
+          status = damaged(connection_->db.path(),
+                           fmt::format("entry {} does not fit", entry.stored.id + 1));
+          return false;
+        }
+        entry = {stored, log.visited_import(), import, expected};
+        previous = expected;
+        return visit(entry);
+      });
+  return read ? status : Result<void>(read.error());
+}
+
+namespace {
+
+// The first column of all rows.
+Result<std::vector<std::string>> texts_of(const Database& db, std::string_view sql) {
+  auto statement = db.prepare(sql);
   if (!statement) return statement.error();
-  std::vector<std::string> snapshots;
+  std::vector<std::string> texts;
   for (;;) {
     const auto row = statement->step();
     if (!row) return row.error();
-    if (!*row) return snapshots;
-    snapshots.emplace_back(statement->text(0));
+    if (!*row) return texts;
+    texts.emplace_back(statement->text(0));
   }
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> Store::snapshots() {
+  return texts_of(connection_->db, "SELECT text FROM topology ORDER BY id");
+}
+
+Result<std::vector<std::string>> Store::host_names() {
+  return texts_of(connection_->db,
+                  "SELECT host_id FROM import UNION SELECT product_uuid FROM import UNION "
+                  "SELECT product_serial FROM import");
 }
 
 Result<std::optional<StoredEvent>> Store::event(std::int64_t id) {
@@ -836,11 +878,28 @@ Result<bool> Store::is_sound() {
   return *row && statement->text(0) == "ok";
 }
 
-Result<std::uint64_t> Store::generation() {
+Result<std::uint64_t> Store::newest_change() {
   const auto id = connection_->db.scalar(
       "SELECT id FROM event WHERE kind <> 'outcome' ORDER BY id DESC LIMIT 1");
   if (!id) return id.error();
   return to_unsigned(*id);
+}
+
+Result<std::uint64_t> Store::generation() {
+  const auto newest = newest_change();
+  if (!newest) return newest.error();
+  auto statement =
+      connection_->db.prepare("SELECT DISTINCT source_version FROM import WHERE source = ?1");
+  if (!statement) return statement.error();
+  statement->bind(1, kHandoverSource);
+  std::uint64_t base = 0;
+  for (;;) {
+    const auto row = statement->step();
+    if (!row) return row.error();
+    if (!*row) break;
+    base = std::max(base, std::min(adopted_generation(statement->text(0)), kMostGeneration));
+  }
+  return base + *newest;
 }
 
 Result<ChainHead> Store::head() {

@@ -34,6 +34,14 @@ struct StoredEvent {
   Provenance provenance;
 };
 
+// An event with what the chain says of it.
+struct ChainedEvent {
+  StoredEvent stored;
+  std::int64_t import = 0;  // 1, 2, 3, ...; the events of one follow each other
+  Digest import_digest{};
+  Digest hash{};
+};
+
 // The end of the chain.
 struct ChainHead {
   std::int64_t id = 0;  // of the newest event; 0 in an empty registry
@@ -134,14 +142,24 @@ class Store {
                                     const std::function<bool(const StoredEvent&)>& visit);
   Result<void> for_each_event_without_place(const std::function<bool(const StoredEvent&)>& visit);
 
+  // The log with its hashes, up to entry `last`. Errors: also kBadData at the first entry that does
+  // not fit.
+  Result<void> for_each_chained(std::int64_t last,
+                                const std::function<bool(const ChainedEvent&)>& visit);
+
   // The topology snapshots that events point to, in the order in which they were first seen.
   Result<std::vector<std::string>> snapshots();
+
+  // What names the hosts that were looked at: machine ids, UUIDs and serial numbers, each once.
+  Result<std::vector<std::string>> host_names();
 
   // One event, if it is there.
   Result<std::optional<StoredEvent>> event(std::int64_t id);
 
   // The id of the newest event that can change what must be kept out; 0 in an empty registry.
-  // Grows, never shrinks, and so serves as the generation of the retire list.
+  Result<std::uint64_t> newest_change();
+  // The generation of the retire list: that id, counted on from the newest handover that was
+  // imported. Grows, never shrinks, also where a new registry goes on from the list of an old one.
   Result<std::uint64_t> generation();
 
   Result<ChainHead> head();

@@ -127,6 +127,15 @@ class FolderRoot final : public ChangeableRoot {
     return std::unique_ptr<Attribute>(std::make_unique<OpenAttribute>(*std::move(fd)));
   }
 
+  Result<UniqueFd> open_device(std::string_view path) const override {
+    if (root_ != "/") return SysRoot::open_device(path);
+    auto fd = open_inside(path, O_RDWR);
+    if (!fd && fd.error().os_error == EBUSY) {
+      return Error{ErrorCode::kLocked, fd.error().message, EBUSY};
+    }
+    return fd;
+  }
+
   Result<void> replace_file(std::string_view path, std::string_view content,
                             mode_t mode) const override {
     auto folder_fd = make_folders(folder_of(path));
@@ -136,6 +145,20 @@ class FolderRoot final : public ChangeableRoot {
     }
     return replace_file_at(folder_fd->get(), std::string(path.substr(path.rfind('/') + 1)), content,
                            mode, shown(path));
+  }
+
+  Result<UniqueFd> open_lock(std::string_view path) const override {
+    const auto cannot = [&](int error_number) {
+      return os_error("cannot open " + shown(path), error_number, ErrorCode::kCannotWrite);
+    };
+    const auto folder = make_folders(folder_of(path));
+    if (!folder) return cannot(folder.error().os_error);
+    const std::string name(path.substr(path.rfind('/') + 1));
+    constexpr mode_t kMode = 0600;
+    UniqueFd fd(
+        ::openat(folder->get(), name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kMode));
+    if (!fd.valid()) return cannot(errno);
+    return fd;
   }
 
   Result<std::optional<mode_t>> file_mode(std::string_view path) const override {
@@ -224,6 +247,10 @@ class FolderRoot final : public ChangeableRoot {
 
 std::string SysRoot::shown(std::string_view path) const {
   return root() == "/" ? fmt::format("/{}", path) : fmt::format("{}/{}", root(), path);
+}
+
+Result<UniqueFd> SysRoot::open_device(std::string_view path) const {
+  return Error{ErrorCode::kNotAvailable, shown(path) + ": a captured machine has no devices"};
 }
 
 Result<std::unique_ptr<SysRoot>> open_sysroot(const std::string& folder) {

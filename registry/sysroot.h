@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "registry/posix_file.h"
 #include "registry/result.h"
 
 namespace poisonctl {
@@ -70,12 +71,20 @@ class SysRoot {
   // Opens an attribute that exists, for writing. Errors as for read.
   [[nodiscard]] virtual Result<std::unique_ptr<Attribute>> open_attribute(
       std::string_view path) const = 0;
+  // A character device of the running machine, for reading and writing. Errors: as for read;
+  // kLocked when it is busy, with errno EBUSY; kNotAvailable for a captured machine, which has
+  // none.
+  [[nodiscard]] virtual Result<UniqueFd> open_device(std::string_view path) const;
 
   // Replaces or creates a file so that after a crash it has either the old content or the new one:
   // temporary file in the same folder, fsync, rename, fsync of the folder. Folders that are missing
   // are made (0755). Errors: kCannotWrite.
   [[nodiscard]] virtual Result<void> replace_file(std::string_view path, std::string_view content,
                                                   mode_t mode) const = 0;
+
+  // Opens a file to lock, to read and to write, and makes it (0600) where it is not, with the
+  // folders that are missing (0755). Errors: kCannotWrite.
+  [[nodiscard]] virtual Result<UniqueFd> open_lock(std::string_view path) const = 0;
 
   static constexpr std::size_t kReadLimit = 16U << 20U;
 };

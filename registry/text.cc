@@ -12,33 +12,46 @@ namespace {
 constexpr std::string_view kBlanks = " \t\r\n";
 
 // Length of the well-formed UTF-8 sequence at the start of `text` (Unicode 15, table 3-7), or 0.
-// Also 0 for what has no width, or can reorder or break a line of a terminal: the C1 controls,
-// U+061C, U+200B to U+200F, U+2028 to U+202E, U+2066 to U+2069.
-std::size_t shown_utf8_length(std::string_view text) {
+std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto continues = [&](std::size_t i) {
     return i < text.size() && (byte(i) & 0xC0U) == 0x80U;
   };
   const unsigned char lead = byte(0);
-  if (lead >= 0x20 && lead < 0x7F) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF && continues(1)) {
-    const bool control = lead == 0xC2 && byte(1) < 0xA0;
-    const bool arabic_letter_mark = lead == 0xD8 && byte(1) == 0x9C;  // U+061C reorders
-    return control || arabic_letter_mark ? 0 : 2;
-  }
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead <= 0xDF) return continues(1) ? 2 : 0;
   if (lead >= 0xE0 && lead <= 0xEF && continues(1) && continues(2)) {
-    const std::uint32_t code =
-        ((lead & 0x0FU) << 12U) | ((byte(1) & 0x3FU) << 6U) | (byte(2) & 0x3FU);
-    const bool valid = code >= 0x800 && (code < 0xD800 || code > 0xDFFF);
-    const bool reorders = (code >= 0x200B && code <= 0x200F) ||
-                          (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
-    return valid && !reorders ? 3 : 0;
+    const bool shortest = lead != 0xE0 || byte(1) >= 0xA0;
+    const bool surrogate = lead == 0xED && byte(1) >= 0xA0;
+    return shortest && !surrogate ? 3 : 0;
   }
   if (lead >= 0xF0 && lead <= 0xF4 && continues(1) && continues(2) && continues(3)) {
-    const bool valid = (lead != 0xF0 || byte(1) >= 0x90) && (lead != 0xF4 || byte(1) < 0x90);
-    return valid ? 4 : 0;
+    const bool in_range = (lead != 0xF0 || byte(1) >= 0x90) && (lead != 0xF4 || byte(1) < 0x90);
+    return in_range ? 4 : 0;
   }
   return 0;
+}
+
+// The same, and 0 for what has no width, or can reorder or break a line of a terminal: the
+// controls, U+061C, U+200B to U+200F, U+2028 to U+202E, U+2066 to U+2069.
+std::size_t shown_utf8_length(std::string_view text) {
+  const std::size_t length = utf8_length(text);
+  const auto byte = [&](std::size_t i) {
+    return std::uint32_t{static_cast<unsigned char>(text[i])};
+  };
+  if (length == 1) return byte(0) >= 0x20 && byte(0) < 0x7F ? 1 : 0;
+  if (length == 2) {
+    const std::uint32_t code = ((byte(0) & 0x1FU) << 6U) | (byte(1) & 0x3FU);
+    return code < 0xA0 || code == 0x061C ? 0 : 2;
+  }
+  if (length == 3) {
+    const std::uint32_t code =
+        ((byte(0) & 0x0FU) << 12U) | ((byte(1) & 0x3FU) << 6U) | (byte(2) & 0x3FU);
+    const bool reorders = (code >= 0x200B && code <= 0x200F) ||
+                          (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+    return reorders ? 0 : 3;
+  }
+  return length;
 }
 
 }  // namespace
@@ -135,6 +148,21 @@ std::string to_human_size(std::uint64_t bytes) {
     ++unit;
   }
   return fmt::format("{:.1f} {}", shown, kUnits.at(unit));
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+std::string counted(std::uint64_t count, std::string_view noun) {
+  if (count == 1) return fmt::format("1 {}", noun);
+  if (!noun.ends_with('y')) return fmt::format("{} {}s", count, noun);
+  return fmt::format("{} {}ies", count, noun.substr(0, noun.size() - 1));
 }
 
 std::string printable(std::string_view text, std::size_t limit) {

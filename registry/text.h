@@ -37,6 +37,13 @@ std::string to_hex(std::uint64_t value);
 // else one decimal.
 std::string to_human_size(std::uint64_t bytes);
 
+// Whether all of it is well-formed UTF-8 (Unicode 15, table 3-7).
+bool is_utf8(std::string_view text);
+
+// "1 range", "2 ranges", "0 entries". `noun` is of the kind that takes s in the plural, or ies for
+// y.
+std::string counted(std::uint64_t count, std::string_view noun);
+
 // What may be shown in a message or a terminal: control characters and bytes that are not UTF-8
 // become \xNN, and anything longer than `limit` bytes is cut with "...".
 std::string printable(std::string_view text, std::size_t limit = 80);

@@ -117,6 +117,13 @@ Result<std::vector<std::string>> parse_trusted_keys(std::string_view text,
   return keys;
 }
 
+Result<std::vector<std::string>> load_trusted_keys(const SysRoot& sysroot) {
+  const auto text = sysroot.read(kTrustedKeysPath);
+  if (text) return parse_trusted_keys(*text, sysroot.shown(kTrustedKeysPath));
+  if (text.error().code == ErrorCode::kNoInput) return std::vector<std::string>();
+  return text.error();
+}
+
 std::string trusted_key_line(std::string_view public_key) {
   return fmt::format("{} {}", kKeyKind, to_hex_text(public_key));
 }

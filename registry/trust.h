@@ -54,6 +54,8 @@ Result<std::vector<std::string>> parse_trusted_keys(std::string_view text,
 std::string trusted_key_line(std::string_view public_key);
 inline constexpr std::size_t kMostKeys = 64;
 inline constexpr std::string_view kTrustedKeysPath = "etc/poisonctl/trusted-keys";
+// Those of that file; none where it is not there. Errors: as parse_trusted_keys, SysRoot::read.
+Result<std::vector<std::string>> load_trusted_keys(const SysRoot& sysroot);
 
 // The newest generation that was seen, in a file beside the registry at `registry`, so that a list
 // cannot be rolled back together with the registry. 0 when there is no such file. Errors: kBadData,
