@@ -302,13 +302,12 @@ struct NodeRoom {
 
 NodeRoom room_in(const fdt::Node& reserved, bool overlay, std::size_t base_bytes,
                  const DeviceTreeLimits& limits) {
-  NodeRoom room{
-      .nodes = limits.nodes,
-      .why_nodes = fmt::format(
-          "finds no room in the kernel's memory map: it can take {} nodes at the time when it "
-          "reads them, and may not boot with more (INIT_MEMBLOCK_MEMORY_REGIONS)",
-          limits.nodes),
-      .bytes = 0};
+  NodeRoom room{.nodes = limits.nodes,
+                .why_nodes = fmt::format(
+                    "finds no room in the kernel's memory map: it can take {} at the time when it "
+                    "reads them, and may not boot with more (INIT_MEMBLOCK_MEMORY_REGIONS)",
+                    counted(limits.nodes, "node")),
+                .bytes = 0};
   const std::size_t others = reserved.children.size();
   const std::size_t of_table = others < kMostDriverRegions ? kMostDriverRegions - others : 0;
   // What an overlay adds comes before what is there.

@@ -78,9 +78,9 @@ std::size_t text_of_item(const ByteRange& range) { return unusable_item(range).s
 Room room_of(const E820Limits& limits) {
   return {.ranges = limits.table_entries / limits.entries_per_range,
           .no_range_left =
-              fmt::format("the kernel's memory map table is full: {} entries are left and each "
+              fmt::format("the kernel's memory map table is full: room for {} is left and each "
                           "range takes {}; past that the kernel would drop RAM",
-                          limits.table_entries, limits.entries_per_range),
+                          counted(limits.table_entries, "entry"), limits.entries_per_range),
           // No comma before the first item.
           .text = limits.text_bytes > kOption.size() ? limits.text_bytes - kOption.size() + 1 : 0,
           .no_text_left = fmt::format("the kernel command line is full: memmap= has {} of the {} "
@@ -177,10 +177,10 @@ void add_effects_of(const CommandLineRequest& request, const Surroundings& aroun
   plan.side_effects.insert(plan.side_effects.end(), unknown.begin(), unknown.end());
   if (around.map.firmware().size() > kZeroPageEntries) {
     plan.side_effects.push_back(fmt::format(
-        "the firmware's memory map has {} entries, and kexec_file_load passes on {}: the next "
+        "the firmware's memory map has {}, and kexec_file_load passes on {}: the next "
         "kernel loses the RAM after those, whatever its command line says; use kexec_load "
         "(kexec -c), which passes on 2048",
-        around.map.firmware().size(), kZeroPageEntries));
+        counted(around.map.firmware().size(), "entry"), kZeroPageEntries));
   }
 }
 
@@ -208,9 +208,9 @@ void add_losses(const Choice& choice, Plan& plan) {
       fmt::format("{} fewer of RAM in the next kernel", to_human_size(choice.taken.bytes())));
   if (choice.healthy_bytes() == 0) return;
   plan.side_effects.push_back(
-      fmt::format("{} of that is healthy memory between bad frames (--widen): {} ranges became {}",
-                  to_human_size(choice.healthy_bytes()), choice.covered.ranges().size(),
-                  choice.taken.ranges().size()));
+      fmt::format("{} of that is healthy memory between bad frames (--widen): {} became {}",
+                  to_human_size(choice.healthy_bytes()),
+                  counted(choice.covered.ranges().size(), "range"), choice.taken.ranges().size()));
 }
 
 Result<void> check_request(const PlanRequest& request) {
@@ -238,7 +238,8 @@ bool E820Backend::is_binary(std::string_view form) const { return is_binary_form
 Availability E820Backend::probe(const SysRoot& sysroot) const {
   const auto entries = sysroot.list("sys/firmware/memmap");
   if (entries && !entries->empty()) {
-    return {true, fmt::format("the firmware's memory map has {} entries", entries->size())};
+    return {true,
+            fmt::format("the firmware's memory map has {}", counted(entries->size(), "entry"))};
   }
   return {
       false,

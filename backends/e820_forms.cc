@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "backends/badram_cover.h"
+#include "registry/text.h"
 
 namespace poisonctl {
 
@@ -189,9 +190,9 @@ Room room_of_form(std::string_view form, const FormPlace& place) {
     case Form::kSetupData:
       room.ranges = place.table_entries / 2;
       room.no_range_left = fmt::format(
-          "the kernel's memory map table is full: {} entries are left and each range takes two; "
+          "the kernel's memory map table is full: room for {} is left and each range takes two; "
           "past that the kernel would drop RAM",
-          place.table_entries);
+          counted(place.table_entries, "entry"));
       break;
   }
   return room;

@@ -76,7 +76,11 @@ class Replayer {
       pause *= 2;
       if (auto seen = later_round(round == policy_.rounds); !seen) return seen.error();
     }
+    result_.doubts = policy_.doubts;
     for (const Frame& frame : frames_) add_outcome(frame);
+    result_.doubts.kept = result_.doubts.kept.united_with(RangeSet::from_ranges(std::move(kept_)));
+    result_.doubts.unsure =
+        result_.doubts.unsure.united_with(RangeSet::from_ranges(std::move(unsure_)));
     return std::move(result_);
   }
 
@@ -156,6 +160,12 @@ class Replayer {
     ReplayRun run = outcome_of(frame);
     run.range = frame.range;
     run.error = frame.ordered ? frame.error : 0;
+    if (run.state == ReplayState::kTaken && run.retirement == Retirement::kFailed) {
+      kept_.push_back(run.range);
+    }
+    if (run.state == ReplayState::kUnknown && is_poisoned(frame.now)) {
+      unsure_.push_back(run.range);
+    }
     ReplayRun* const last = result_.runs.empty() ? nullptr : &result_.runs.back();
     if (last != nullptr && last->range.end() == run.range.begin() && last->state == run.state &&
         last->use == run.use && last->error == run.error && last->how == run.how) {
@@ -206,12 +216,14 @@ class Replayer {
       const bool absent = !frame.now.has_page || frame.now.in_ram;
       return made(absent ? kAbsent : kExcluded, state.retirement, state.how);
     }
-    if (policy_.kept.overlaps(frame.range)) {
-      return made(kTaken, Retirement::kFailed,
-                  "poisoned, but the kernel kept it when it was retired in this boot",
-                  FrameUse::kKernel);
+    if (policy_.doubts.kept.overlaps(frame.range)) {
+      return made(kTaken, Retirement::kFailed, kHowKept, FrameUse::kKernel);
     }
     if (!frame.ordered || frame.error == EHWPOISON) {
+      const bool unsure = policy_.cut_off && !policy_.settled.contains(frame.range);
+      if (unsure || policy_.doubts.unsure.overlaps(frame.range)) {
+        return made(kUnknown, Retirement::kUnknown, kHowUnsure);
+      }
       return made(kAlready, state.retirement, state.how);
     }
     if (frame.error != 0) {
@@ -228,6 +240,8 @@ class Replayer {
   const FrameReader* reader_ = nullptr;
   const Attribute* orders_ = nullptr;
   std::vector<Frame> frames_;
+  std::vector<ByteRange> kept_;
+  std::vector<ByteRange> unsure_;
   ReplayResult result_;
 };
 

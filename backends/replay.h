@@ -42,6 +42,13 @@ struct ReplayRun {
   const char* how = "";  // what was seen; static text
 };
 
+// What page flags do not tell in this boot: a frame that the kernel flagged and kept looks like one
+// that it isolated (packaging/doc/decisions/0002).
+struct FlagDoubts {
+  RangeSet kept = {};    // a replay was told so by the kernel
+  RangeSet unsure = {};  // flagged by the time that a replay was cut off, which can no longer say
+};
+
 struct ReplayPolicy {
   // Frames that are mapped, or hold data that may be nowhere else, are taken as well: whoever uses
   // them next is killed.
@@ -52,9 +59,11 @@ struct ReplayPolicy {
   // Looks so many times in all, with pauses that double, for frames that may yet come free.
   unsigned rounds = 5;
   std::chrono::milliseconds first_pause{10};
-  // What an earlier replay of this boot found flagged and kept by the kernel. Its flags cannot be
-  // told from those of an isolated frame (packaging/doc/decisions/0002).
-  RangeSet kept;
+  FlagDoubts doubts = {};  // of earlier replays of this boot
+  // The replay before this one was cut off: a frame that is flagged now is doubtful, apart from
+  // those that replays before it had found out of use.
+  bool cut_off = false;
+  RangeSet settled = {};
 };
 
 // The run's surroundings, so that tests need no clock and no signals.
@@ -65,10 +74,17 @@ struct ReplayHooks {
 
 struct ReplayResult {
   std::vector<ReplayRun> runs;  // sorted; together the frames of the list
+  FlagDoubts doubts;            // those of the policy and those of this run
   bool flags_read = true;
   bool stopped = false;      // frames may be left that nobody asked for
   std::uint64_t orders = 0;  // writes to hard_offline_page
 };
+
+// What is said of a frame in doubt.
+inline constexpr const char* kHowKept =
+    "poisoned, but the kernel kept it when it was retired in this boot";
+inline constexpr const char* kHowUnsure =
+    "poisoned, but a replay was cut off that may have found it in use";
 
 // Why no frame may be retired on this machine at all, if so: no hard_offline_page, or a kernel that
 // would panic instead of retiring (vm.memory_failure_recovery is 0).

@@ -1,10 +1,12 @@
 #include "backends/reserve_mem.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <optional>
 
 #include "registry/kernel_config.h"
@@ -20,6 +22,10 @@ constexpr std::size_t kLeastBytes = 256U << 10U;
 // reserve_mem= came with this version; no file tells of it (Documentation/admin-guide/
 // kernel-parameters.txt).
 constexpr std::array<std::uint64_t, 2> kFirstVersion = {6, 12};
+
+// struct persistent_ram_buffer (fs/pstore/ram_core.c) is in the region too; with its checksums,
+// which are off by default, more.
+constexpr std::uint64_t kRingHead = 12;
 
 // "6.12.3-amd64" is {6, 12}.
 std::optional<std::array<std::uint64_t, 2>> version_of(std::string_view release) {
@@ -40,6 +46,41 @@ std::size_t reserve_mem_bytes(std::size_t handover_bytes) {
   // Twice: whatever else is written to pmsg until the next boot pushes the oldest bytes out
   // (fs/pstore/ram_core.c keeps a ring), and ramoops rounds down to a power of two (ramoops_probe).
   return std::max(kLeastBytes, std::bit_ceil(2 * handover_bytes));
+}
+
+Result<std::size_t> pmsg_bytes(const SysRoot& sysroot) {
+  // Parameters of modules: fs/pstore/platform.c ("(null)" without a backend), fs/pstore/ram.c.
+  const auto backend = sysroot.read("sys/module/pstore/parameters/backend");
+  if (!backend && backend.error().code != ErrorCode::kNoInput) return backend.error();
+  if (!backend || trim(*backend) != "ramoops") {
+    return Error{ErrorCode::kNotAvailable,
+                 fmt::format("/{}: this kernel keeps no region for it (the backend of pstore is "
+                             "{}): start it, and the next one, with what 'poisonctl emit "
+                             "reserve-mem' prints",
+                             kPmsgDevice, backend ? printable(trim(*backend)) : "not there")};
+  }
+  const std::string path = "sys/module/ramoops/parameters/pmsg_size";
+  const auto text = sysroot.read(path);
+  if (!text) return text.error();
+  const auto bytes = parse_unsigned(trim(*text), 10);
+  if (bytes && *bytes > kRingHead) return static_cast<std::size_t>(*bytes - kRingHead);
+  return Error{ErrorCode::kBadData,
+               fmt::format("{}: expected a number of bytes above {}, found '{}'",
+                           sysroot.shown(path), kRingHead, printable(trim(*text)))};
+}
+
+Result<void> write_pmsg(const SysRoot& sysroot, std::string_view handover) {
+  const auto device = sysroot.open_device(kPmsgDevice);
+  if (!device) return device.error();
+  const std::string shown = sysroot.shown(kPmsgDevice);
+  ssize_t written = 0;
+  do {
+    written = ::write(device->get(), handover.data(), handover.size());
+  } while (written < 0 && errno == EINTR);
+  if (written < 0) return os_error(shown, errno, ErrorCode::kIo);
+  if (static_cast<std::size_t>(written) == handover.size()) return {};
+  return Error{ErrorCode::kIo,
+               fmt::format("{}: took {} of {} bytes", shown, written, handover.size())};
 }
 
 Availability ReserveMemBackend::probe(const SysRoot& sysroot) const {

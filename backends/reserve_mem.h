@@ -26,6 +26,15 @@ class ReserveMemBackend final : public Backend {
                                   const SysRoot& sysroot) const override;
 };
 
+inline constexpr std::string_view kPmsgDevice = "dev/pmsg0";
+
+// The bytes that /dev/pmsg0 of this kernel keeps: what is written last. Errors: kNotAvailable, with
+// what to do, when the kernel was started without a region.
+Result<std::size_t> pmsg_bytes(const SysRoot& sysroot);
+
+// In one piece. Errors: kIo, kNoPrivilege.
+Result<void> write_pmsg(const SysRoot& sysroot, std::string_view handover);
+
 // The size of the region that holds a handover of so many bytes and some more, a power of two.
 std::size_t reserve_mem_bytes(std::size_t handover_bytes);
 

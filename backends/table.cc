@@ -6,6 +6,7 @@
 #include "backends/device_tree.h"
 #include "backends/e820.h"
 #include "backends/initrd.h"
+#include "backends/kho.h"
 #include "backends/offline.h"
 #include "backends/reserve_mem.h"
 
@@ -16,9 +17,10 @@ std::span<const Backend* const> all_backends() {
   static const DeviceTreeBackend device_tree;
   static const OfflineBackend offline;
   static const InitrdBackend initrd;
+  static const KhoBackend kho;
   static const ReserveMemBackend reserve_mem;
-  static const std::array<const Backend*, 5> table = {&e820, &device_tree, &offline, &initrd,
-                                                      &reserve_mem};
+  static const std::array<const Backend*, 6> table = {&e820,   &device_tree, &offline,
+                                                      &initrd, &kho,         &reserve_mem};
   return table;
 }
 
