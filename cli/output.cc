@@ -1,6 +1,8 @@
 #include "cli/output.h"
 
 #include <fmt/format.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,6 +50,22 @@ void Output::text(std::string_view text) {
 }
 
 void Output::line(std::string_view text) { this->text(fmt::format("{}\n", text)); }
+
+void Output::line(const std::vector<Cell>& pieces) {
+  std::string shown;
+  for (const Cell& piece : pieces) shown += tinted(piece.text, piece.tint);
+  line(shown);
+}
+
+bool Output::shows_unicode() {
+  if (::isatty(STDOUT_FILENO) != 1) return false;
+  // Not setlocale(): number formats must stay as they are.
+  const locale_t locale = ::newlocale(LC_CTYPE_MASK, "", nullptr);
+  if (locale == nullptr) return false;
+  const bool is_utf8 = std::string_view(::nl_langinfo_l(CODESET, locale)) == "UTF-8";
+  ::freelocale(locale);
+  return is_utf8;
+}
 
 std::string Output::tinted(std::string_view text, Tint tint) const {
   if (!colour_ || tint == Tint::kNone) return std::string(text);

@@ -34,6 +34,11 @@ class Output {
 
   void text(std::string_view text);  // as it is
   void line(std::string_view text);
+  // The texts of `pieces` side by side; colour as in a table.
+  void line(const std::vector<Cell>& pieces);
+  // Whether stdout is a terminal of a locale with UTF-8. The locale changes how a terminal looks
+  // and nothing else: a file or a pipe gets ASCII where there is a choice.
+  [[nodiscard]] static bool shows_unicode();
   // A header and rows of as many cells; columns as wide as they need. Colour only on a terminal and
   // not where NO_COLOR is set (no-color.org).
   void table(const std::vector<std::string>& header, const std::vector<std::vector<Cell>>& rows);

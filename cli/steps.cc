@@ -8,9 +8,10 @@
 #include <map>
 
 #include "backends/command_line.h"
+#include "cli/config.h"
+#include "cli/replay/turn.h"
 #include "registry/checkpoint.h"
 #include "registry/handover.h"
-#include "registry/posix_file.h"
 #include "registry/range_text.h"
 #include "registry/signing.h"
 #include "registry/sources/file_stream.h"
@@ -64,8 +65,10 @@ std::vector<RetirementRun> runs_within(std::span<const RetirementRun> runs,
 
 // When the newest event of the list was recorded: not the time of this run, so that the same
 // registry gives the same handover.
-Result<Time> time_of_generation(Store& store, std::uint64_t generation) {
-  const auto newest = store.event(static_cast<std::int64_t>(generation));
+Result<Time> time_of_list(Store& store) {
+  const auto id = store.newest_change();
+  if (!id) return id.error();
+  const auto newest = store.event(static_cast<std::int64_t>(*id));
   if (!newest) return newest.error();
   return *newest ? (*newest)->provenance.time : Time{};
 }
@@ -78,7 +81,7 @@ Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) 
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
   const RetireList& list = loaded.checked.list;
-  const auto created = time_of_generation(*store, list.generation);
+  const auto created = time_of_list(*store);
   if (!created) return created.error();
   std::vector<Claim> claims;
   claims.reserve(loaded.records.size());
@@ -92,23 +95,23 @@ Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) 
                   .unknown = {}};
 }
 
-// Of what the flags call isolated, what the kernel is known to have kept.
-std::vector<RetirementRun> with_kept(std::vector<RetirementRun> runs, const RangeSet& kept) {
+// Takes `doubted` out of what the flags call isolated: of those frames they do not tell it.
+std::vector<RetirementRun> with_doubt(std::vector<RetirementRun> runs, const RangeSet& doubted,
+                                      Retirement retirement, std::string_view how) {
   const FrameView isolated{.flags = PageFlagWord{1} << unsigned{KPF_HWPOISON}};
   const std::string_view how_isolated = classify_frame(isolated).how;
   std::vector<RetirementRun> told;
   for (RetirementRun& run : runs) {
-    if (run.how != how_isolated || !kept.overlaps(run.range)) {
+    if (run.how != how_isolated || !doubted.overlaps(run.range)) {
       told.push_back(std::move(run));
       continue;
     }
     const RangeSet all = RangeSet::from_ranges({run.range});
-    for (const ByteRange& part : all.minus(kept).ranges()) {
+    for (const ByteRange& part : all.minus(doubted).ranges()) {
       told.push_back({part, run.retirement, run.how});
     }
-    for (const ByteRange& part : kept.within(run.range).ranges()) {
-      told.push_back({part, Retirement::kFailed,
-                      "poisoned, but the kernel kept it when it was retired in this boot"});
+    for (const ByteRange& part : doubted.within(run.range).ranges()) {
+      told.push_back({part, retirement, std::string(how)});
     }
   }
   std::sort(told.begin(), told.end(),
@@ -120,28 +123,6 @@ bool lies_in(std::span<const RetirementRun> runs, const ByteRange& range) {
   std::uint64_t bytes = 0;
   for (const RetirementRun& run : runs) bytes += run.range.size();
   return bytes == range.size();
-}
-
-// The key of the registry, and those that the administrator trusts.
-Result<std::vector<std::string>> trusted_keys(Invocation& invocation) {
-  std::vector<std::string> keys;
-  const auto root = invocation.sysroot();
-  if (!root) return root.error();
-  const auto text = (*root)->read(kTrustedKeysPath);
-  if (text) {
-    auto parsed = parse_trusted_keys(*text, (*root)->shown(kTrustedKeysPath));
-    if (!parsed) return parsed.error();
-    keys = *std::move(parsed);
-  } else if (text.error().code != ErrorCode::kNoInput) {
-    return text.error();
-  }
-  const auto own = SigningKey::load(key_path(invocation.registry_path()));
-  if (own) {
-    keys.push_back(own->public_key());
-  } else if (own.error().code != ErrorCode::kNoInput) {
-    invocation.output().warning(own.error().message);
-  }
-  return keys;
 }
 
 }  // namespace
@@ -165,9 +146,14 @@ void add_list_options(po::options_description& options) {
                         "hard-per-mille")("include-injected", "also what a test put there");
 }
 
-Result<ListPolicy> list_policy(const Invocation& invocation) {
+Result<ListPolicy> list_policy(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto config = load_config(**root);
+  if (!config) return config.error();
   ListPolicy policy;
   policy.checks.include_injected = invocation.has("include-injected");
+  policy.bounds = config->bounds;
   if (invocation.has("bounds")) {
     const auto bounds = parse_bounds(invocation.option<std::string>("bounds"));
     if (!bounds) return bounds.error();
@@ -340,7 +326,7 @@ RecordOutcome combine(std::span<const RetirementRun> runs, PageShift shift) {
   }
   for (const auto& [how, frames] : frames_by_how) {
     if (!outcome.how.empty()) outcome.how += "; ";
-    outcome.how += fmt::format("{} {}: {}", frames, frames == 1 ? "frame" : "frames", how);
+    outcome.how += fmt::format("{}: {}", counted(frames, "frame"), how);
   }
   return outcome;
 }
@@ -362,9 +348,17 @@ Result<Verification> verify_records(Invocation& invocation) {
   if (!read) return read.error();
 
   std::vector<RetirementRun> runs = *std::move(read);
-  if (const auto before = last_replay(invocation)) {
-    runs = with_kept(std::move(runs), kept_by_kernel(*before));
+  const auto before = last_replay(invocation);
+  const auto unreported = is_replay_unreported(**root, (*invocation.machine())->boot_id);
+  if (!unreported) return unreported.error();
+  if (before)
+    runs = with_doubt(std::move(runs), before->doubts.kept, Retirement::kFailed, kHowKept);
+  RangeSet unsure = before ? before->doubts.unsure : RangeSet();
+  if (*unreported) {
+    const RangeSet settled = before ? settled_by(*before) : RangeSet();
+    unsure = unsure.united_with(faulty_frames(*records, shift).minus(settled));
   }
+  runs = with_doubt(std::move(runs), unsure, Retirement::kUnknown, kHowUnsure);
   const std::vector<Event> outcomes = outcome_events(*records, runs, *provenance);
   Verification verification{.runs = std::move(runs), .not_stored = std::nullopt};
   if (outcomes.empty()) return verification;
@@ -406,39 +400,6 @@ std::vector<Event> outcome_events(std::span<const Record> records,
     outcomes.push_back(std::move(event));
   }
   return outcomes;
-}
-
-Result<std::string> read_handover_file(const std::string& path) {
-  const auto fd = open_own_file(path, "handover");
-  if (!fd) return fd.error();
-  // A region of memory that carries one may be longer than it.
-  return read_up_to(*fd, kMostHandoverBytes, path);
-}
-
-Result<TrustContext> trust_context_here(Invocation& invocation, std::uint64_t generation) {
-  const auto machine = invocation.machine();
-  if (!machine) return machine.error();
-  const auto topology = invocation.topology();
-  if (!topology) return topology.error();
-  auto keys = trusted_keys(invocation);
-  if (!keys) return keys.error();
-  auto newest = read_newest_generation(invocation.registry_path());
-  if (!newest) return newest.error();
-  TrustContext context{.keys = *std::move(keys),
-                       .host = host_digest(**machine),
-                       .topology = hardware_digest((*topology)->topology),
-                       .newest_generation = *newest,
-                       .newer_exists = false};
-  auto store = invocation.open_store(Store::Mode::kRead);
-  if (!store) {
-    if (store.error().code == ErrorCode::kNoInput) return context;
-    return store.error();
-  }
-  const auto here = store->generation();
-  if (!here) return here.error();
-  context.newest_generation = std::max(context.newest_generation, *here);
-  context.newer_exists = *here > generation;
-  return context;
 }
 
 Tint tint_of(Retirement retirement) {

@@ -25,7 +25,7 @@ Result<std::vector<Record>> load_records(Invocation& invocation, Store& store);
 
 // --bounds and --include-injected: how much of what is known a list takes.
 void add_list_options(boost::program_options::options_description& options);
-Result<ListPolicy> list_policy(const Invocation& invocation);
+Result<ListPolicy> list_policy(Invocation& invocation);
 
 // --merge, --merge-file, --loader, --widen, --reserve: how the option for a command line is to be.
 // Errors: kUsage; those of the file.
@@ -88,11 +88,6 @@ std::optional<ReplayReport> last_replay(Invocation& invocation);
 std::vector<Event> outcome_events(std::span<const Record> records,
                                   std::span<const RetirementRun> runs,
                                   const Provenance& provenance);
-
-// A handover that a person named. Errors: those of open_own_file, kIo.
-Result<std::string> read_handover_file(const std::string& path);
-// What this machine and its registry know when they are given a handover of this generation.
-Result<TrustContext> trust_context_here(Invocation& invocation, std::uint64_t generation);
 
 // What a terminal shows of a retirement.
 Tint tint_of(Retirement retirement);

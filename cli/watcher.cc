@@ -30,6 +30,7 @@ constexpr seconds kTick(1);
 constexpr milliseconds kTickOfScan(100);
 // Modules that bring trace events (CXL) may be loaded later.
 constexpr unsigned kTicksToNewEvents = 60;
+constexpr seconds kRefreshPause(10);
 // A scan takes one part in so many of the time (13 s for 1 TiB of memory); so does reading what
 // became of the frames that are known.
 constexpr int kShare = 10;
@@ -68,12 +69,36 @@ std::string_view priority_of(EventKind kind) {
   return "4";
 }
 
+// Which entry of packaging/systemd/poisonctl.catalog says what to do. Never changed: people filter
+// by them.
+std::string_view message_id_of(EventKind kind) {
+  switch (kind) {
+    case EventKind::kUncorrected:
+      return "23a0026dcd4d431eb9664a2809ef554d";
+    case EventKind::kCorrected:
+      return "0531c9a3c5e149778d00ab265667afec";
+    case EventKind::kDeferred:
+      return "c34546b8aa934f3786f76b148a9add2c";
+    case EventKind::kMedia:
+      return "17505b85049245a0b9a51dadd61de8e3";
+    case EventKind::kInjected:
+      return "ec2366b1fda14a3489e7129495557ab7";
+    case EventKind::kPoisoned:
+      return "d0ebdfd2b72e456e90f1ef035d209888";
+    case EventKind::kOutcome:
+    case EventKind::kResolution:
+      return {};  // are not what the trace reports
+  }
+  return {};
+}
+
 std::vector<std::pair<std::string, std::string>> journal_fields(const Event& event) {
   constexpr std::size_t kShown = 4000;
   std::vector<std::pair<std::string, std::string>> fields = {
       {"MESSAGE", line_of(event)},
       {"PRIORITY", std::string(priority_of(event.kind))},
       {"SYSLOG_IDENTIFIER", "poisonctl"},
+      {"MESSAGE_ID", std::string(message_id_of(event.kind))},
       {"POISONCTL_KIND", std::string(to_word(event.kind))},
       {"POISONCTL_COUNT", fmt::format("{}", event.count)},
       {"POISONCTL_EVIDENCE", printable(event.evidence, kShown)}};
@@ -236,7 +261,10 @@ Watcher::Commit Watcher::commit(bool all) {
   stored_since_tick_ = true;
   for (const Event& event : batch_) {
     report(event);
-    if (event.range && event.kind != EventKind::kCorrected) verify_wanted_ = true;
+    if (event.range && event.kind != EventKind::kCorrected) {
+      verify_wanted_ = true;
+      refresh_wanted_ = true;
+    }
   }
   static_cast<void>(invocation_.output().finish());  // a reader that went away changes nothing
   batch_.clear();
@@ -282,6 +310,16 @@ void Watcher::tick() {
   // What became of the frames is asked when it is quiet: an event must not wait for the answer.
   const bool quiet = !std::exchange(stored_since_tick_, false) && !scan_.valid();
   if (verify_wanted_ && quiet && Clock::now() >= next_verification_) verify();
+  if (refresh_wanted_ && Clock::now() >= next_refresh_) refresh();
+}
+
+// At once for the first, and no storm of them for a storm of errors.
+void Watcher::refresh() {
+  refresh_wanted_ = false;
+  next_refresh_ = Clock::now() + kRefreshPause;
+  if (auto asked = request_refresh(sysroot_); !asked) {
+    invocation_.output().warning(asked.error().message);
+  }
 }
 
 void Watcher::verify() {

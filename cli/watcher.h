@@ -46,6 +46,7 @@ class Watcher {
   void report(const Event& event);
   void tick();
   void verify();
+  void refresh();
   void look_for_losses();
   void look_at_counter();
   void start_scan();
@@ -78,12 +79,14 @@ class Watcher {
   std::uint64_t failures_ = 0;              // memory_failure_event since then
   std::optional<std::string> scan_wanted_;  // why
   std::future<Result<KernelSourceResult>> scan_;
-  bool scanned_ = false;        // once, with success
-  bool verify_wanted_ = false;  // frames have become known whose retirement is not
+  bool scanned_ = false;         // once, with success
+  bool verify_wanted_ = false;   // frames have become known whose retirement is not
+  bool refresh_wanted_ = false;  // frames that carriers do not have
   bool stored_since_tick_ = false;
   Clock::time_point scan_started_{};
   Clock::time_point next_scan_{};
   Clock::time_point next_verification_{};
+  Clock::time_point next_refresh_{};
 };
 
 }  // namespace poisonctl

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "backends/initrd.h"
 #include "registry/handover.h"
+#include "registry/posix_file.h"
+#include "registry/preserved_list.h"
 
 namespace poisonctl {
 
@@ -46,9 +49,46 @@ std::vector<std::size_t> handovers_in_record(std::string_view record) {
   return places;
 }
 
+Result<std::string> read_handover_file(const std::string& path) {
+  const auto fd = open_own_file(path, "handover");
+  if (!fd) return fd.error();
+  // A region of memory that carries one may be longer than it.
+  return read_up_to(*fd, kMostHandoverBytes, path);
+}
+
+std::vector<FoundHandover> keep_preserved(LiveUpdate& live_update, const SysRoot& sysroot) {
+  constexpr mode_t kMode = 0600;
+  std::vector<FoundHandover> left;
+  auto received = ReceivedLists::receive(live_update);
+  if (!received) {
+    left.push_back({sysroot.shown(kLiveUpdateDevice), received.error()});
+    return left;
+  }
+  for (const ReceivedList& list : received->lists()) {
+    if (!list.blob) {
+      left.push_back({list.from, list.blob});
+      continue;
+    }
+    const auto kept =
+        sysroot.replace_file(fmt::format("{}/{}", kPreservedFolder, list.name), *list.blob, kMode);
+    if (kept) continue;
+    left.push_back({list.from, kept.error()});
+    left.push_back({list.from, list.blob});
+  }
+  if (auto finished = received->finish(); !finished) {
+    left.push_back({sysroot.shown(kLiveUpdateDevice), finished.error()});
+  }
+  return left;
+}
+
 std::vector<FoundHandover> find_handovers(const SysRoot& sysroot) {
   std::vector<FoundHandover> found;
-  add_file(sysroot, kInitrdHandover, found);
+  if (const auto kept = sysroot.list(kPreservedFolder)) {
+    for (const std::string& name : *kept) {
+      add_file(sysroot, fmt::format("{}/{}", kPreservedFolder, name), found);
+    }
+  }
+  add_file(sysroot, fmt::format("{}/{}", kInitrdFolder, kInitrdFile), found);
   add_file(sysroot, kBuiltInHandover, found);
   const auto records = sysroot.list(kPstore);
   if (!records) return found;  // no pstore here

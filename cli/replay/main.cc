@@ -1,10 +1,10 @@
 // poison-replay: the program of the initramfs. Finds the handover of the kernel before, decides
 // whether it is believed, and retires its frames before anything else runs. It needs no registry
 // and links none (poison-replay(8)).
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <getopt.h>
 
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -16,11 +16,11 @@
 #include "cli/replay/choose.h"
 #include "cli/replay/report.h"
 #include "cli/replay/run.h"
+#include "cli/replay/turn.h"
 #include "cli/version.h"
 #include "registry/machine.h"
 #include "registry/memory_map.h"
 #include "registry/placement.h"
-#include "registry/posix_file.h"
 #include "registry/topology.h"
 
 namespace poisonctl {
@@ -31,7 +31,8 @@ constexpr const char* kHelp =
     "\n"
     "Retires the bad memory frames of a signed handover in the running kernel.\n"
     "\n"
-    "  --from FILE    the handover (default: the initramfs and pstore are searched)\n"
+    "  --from FILE    the handover (default: memory that the kernel before\n"
+    "                 preserved, the initramfs and pstore are searched)\n"
     "  --dry-run      say what would be done, and do nothing\n"
     "  --sysroot DIR  another root folder than /\n"
     "  --version, --help\n"
@@ -84,57 +85,37 @@ Parsed parse_options(int argc, char** argv) {
   return parsed;
 }
 
-Result<std::string> read_named(const std::string& path) {
-  const auto fd = open_own_file(path, "handover");
-  if (!fd) return fd.error();
-  return read_up_to(*fd, kMostHandoverBytes, path);
-}
-
-// What the checks go by, and what it was read from.
+// What the checks and the decision whom to believe go by.
 struct Surroundings {
-  Machine machine;
   MemoryMap map;
   Placement placement;
   std::vector<NodeRange> nodes;
+  TrustContext trust;
 };
 
-Result<Surroundings> load_surroundings(const SysRoot& sysroot) {
-  auto machine = load_machine(sysroot);
-  if (!machine) return machine.error();
+Result<TrustContext> trust_context(const SysRoot& sysroot, const Machine& machine,
+                                   const MemoryMap& map) {
+  TrustContext context;
+  auto keys = load_trusted_keys(sysroot);
+  if (!keys) return keys.error();
+  context.keys = *std::move(keys);
+  const auto topology = load_topology(sysroot, machine, map);
+  if (!topology) return topology.error();
+  context.host = host_digest(machine);
+  context.topology = hardware_digest(topology->topology);
+  return context;
+}
+
+Result<Surroundings> load_surroundings(const SysRoot& sysroot, const Machine& machine) {
   auto map = load_memory_map(sysroot);
   if (!map) return map.error();
   auto placement = load_placement(sysroot);
   if (!placement) return placement.error();
   auto nodes = load_nodes(sysroot);
   if (!nodes) return nodes.error();
-  return Surroundings{*std::move(machine), *std::move(map), *std::move(placement),
-                      *std::move(nodes)};
-}
-
-Result<TrustContext> trust_context(const SysRoot& sysroot, const Surroundings& here) {
-  TrustContext context;
-  const auto text = sysroot.read(kTrustedKeysPath);
-  if (text) {
-    auto keys = parse_trusted_keys(*text, sysroot.shown(kTrustedKeysPath));
-    if (!keys) return keys.error();
-    context.keys = *std::move(keys);
-  } else if (text.error().code != ErrorCode::kNoInput) {
-    return text.error();
-  }
-  const auto topology = load_topology(sysroot, here.machine, here.map);
-  if (!topology) return topology.error();
-  context.host = host_digest(here.machine);
-  context.topology = hardware_digest(topology->topology);
-  return context;
-}
-
-ReplayReport empty_report(const Machine& machine) {
-  ReplayReport report;
-  report.stage = ReplayStage::kInitramfs;
-  report.boot_id = machine.boot_id;
-  report.kernel_release = machine.kernel_release;
-  report.page_size = machine.page_shift.page_size();
-  return report;
+  auto trust = trust_context(sysroot, machine, *map);
+  if (!trust) return trust.error();
+  return Surroundings{*std::move(map), *std::move(placement), *std::move(nodes), *std::move(trust)};
 }
 
 void tell(const ReplayReport& report) {
@@ -147,32 +128,67 @@ void tell(const ReplayReport& report) {
 }
 
 bool is_clean(const ReplayReport& report) {
-  const auto frames = count_states(report);
-  const auto of = [&](ReplayState state) { return frames.at(static_cast<std::size_t>(state)); };
   for (const SeenHandover& seen : report.handovers) {
     if (!seen.findings.empty()) return false;
   }
-  return report.not_replayed.empty() && report.refused.empty() && of(ReplayState::kTaken) == 0 &&
-         of(ReplayState::kFailed) == 0 && of(ReplayState::kPending) == 0 &&
-         of(ReplayState::kUnknown) == 0;
+  return all_out_of_use(report);
+}
+
+void warn(const Error& error) { fmt::print(stderr, "poison-replay: {}\n", error.message); }
+
+// Nothing but a replay would suffer from two at once, and to do nothing is worse.
+std::optional<ReplayTurn> take_turn(const SysRoot& sysroot, const std::string& boot_id) {
+  auto turn = ReplayTurn::take(sysroot, boot_id);
+  if (turn) {
+    if (auto begun = turn->begin(); !begun) warn(begun.error());
+    return *std::move(turn);
+  }
+  warn(turn.error());
+  return std::nullopt;
+}
+
+// The report of the replay before this one, if it can be had.
+std::optional<ReplayReport> report_before(const SysRoot& sysroot, const std::string& boot_id) {
+  auto before = read_report(sysroot, boot_id);
+  if (before) return *std::move(before);
+  warn(before.error());
+  return std::nullopt;
+}
+
+// The boot goes on, and nobody may have seen what was printed: 'poisonctl status' tells it later.
+void report_failure(const SysRoot& sysroot, const Machine& machine, const Error& error) {
+  const auto turn = ReplayTurn::take(sysroot, machine.boot_id);
+  if (!turn) warn(turn.error());
+  ReplayReport report = report_of(machine, ReplayStage::kInitramfs);
+  if (const auto before = report_before(sysroot, machine.boot_id)) report.doubts = before->doubts;
+  report.time = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
+  report.not_replayed = error.message;
+  if (auto written = write_report(sysroot, report); !written) warn(written.error());
 }
 
 Result<ExitStatus> replay_found(const SysRoot& sysroot, const std::vector<FoundHandover>& found,
                                 const Options& options) {
-  const auto here = load_surroundings(sysroot);
-  if (!here) return here.error();
-  const auto context = trust_context(sysroot, *here);
-  if (!context) return context.error();
-  ReplayReport report = empty_report(here->machine);
-  ChosenHandover chosen = choose_handover(found, *context);
+  // Without it there is no report: it has to say of which boot it is.
+  const auto about = load_machine(sysroot);
+  if (!about) return about.error();
+  const auto here = load_surroundings(sysroot, *about);
+  if (!here) {
+    if (!options.dry_run) report_failure(sysroot, *about, here.error());
+    return here.error();
+  }
+  ReplayReport report = report_of(*about, ReplayStage::kInitramfs);
+  ChosenHandover chosen = choose_handover(found, here->trust);
   report.handovers = std::move(chosen.seen);
 
-  const CheckedMachine machine{here->map, here->placement, here->nodes, here->machine.page_shift};
+  const CheckedMachine machine{here->map, here->placement, here->nodes, about->page_shift};
   const std::uint64_t generation = chosen.used ? chosen.used->content.generation : 0;
   const CheckedList checked =
       make_retire_list(std::span<const Claim>(chosen.claims), machine, ListPolicy{}, generation);
   ReplayPolicy policy;
   policy.dry_run = options.dry_run;
+  std::optional<ReplayTurn> turn;
+  if (!options.dry_run) turn = take_turn(sysroot, about->boot_id);
+  take_over(report_before(sysroot, about->boot_id), turn && turn->was_cut_off(), policy);
   // So early hardly anything is in use, and to do nothing is worse than not to see.
   policy.blind = true;
   if (auto done = run_replay(checked.list, sysroot, machine, policy, report); !done) {
@@ -181,9 +197,20 @@ Result<ExitStatus> replay_found(const SysRoot& sysroot, const std::vector<FoundH
   tell(report);
   if (!options.dry_run) {
     if (auto written = write_report(sysroot, report); !written) return written.error();
+    if (turn) {
+      if (auto ended = end_turn(*turn, report); !ended) return ended.error();
+    }
   }
   if (!chosen.used) return kExitRefused;
   return is_clean(report) ? kExitDone : kExitFindings;
+}
+
+// Most kernels preserve nothing, which is no failure.
+std::vector<FoundHandover> receive_preserved(const SysRoot& sysroot) {
+  auto device = open_live_update(sysroot);
+  if (device) return keep_preserved(**device, sysroot);
+  if (device.error().code == ErrorCode::kNotAvailable) return {};
+  return {{sysroot.shown(kLiveUpdateDevice), device.error()}};
 }
 
 Result<ExitStatus> run(const Options& options) {
@@ -191,11 +218,13 @@ Result<ExitStatus> run(const Options& options) {
   if (!sysroot) return sysroot.error();
   std::vector<FoundHandover> found;
   if (options.from) {
-    auto blob = read_named(*options.from);
+    auto blob = read_handover_file(*options.from);
     if (!blob) return blob.error();
     found.push_back({*options.from, std::move(blob)});
   } else {
-    found = find_handovers(**sysroot);
+    // A look takes nothing: what is retrieved is gone from the kernel.
+    if (!options.dry_run) found = receive_preserved(**sysroot);
+    for (FoundHandover& one : find_handovers(**sysroot)) found.push_back(std::move(one));
   }
   if (found.empty()) return kExitDone;  // without a list nothing is looked at
   return replay_found(**sysroot, found, options);

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <iterator>
 
-#include "registry/machine.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -14,16 +14,6 @@ namespace {
 constexpr std::string_view kSchema = "poisonctl/replay-v1";
 constexpr std::size_t kStates = 8;
 constexpr std::size_t kMostReportBytes = 512U << 20U;  // a list of a million scattered frames
-
-Json run_json(const ReportedRun& run) {
-  Json entry = to_json(run.range);
-  entry["state"] = to_word(run.state);
-  entry["use"] = to_word(run.use);
-  entry["retirement"] = to_word(run.retirement);
-  entry["errno"] = run.error;
-  entry["how"] = run.how;
-  return entry;
-}
 
 Json handover_json(const SeenHandover& seen) {
   Json findings = Json::array();
@@ -65,6 +55,18 @@ Json head_json(const ReplayReport& report) {
 std::string dumped(const Json& json) {
   // Texts come from files: what is no UTF-8 must not throw.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// There may be a run for each frame, and the boot waits: an object each would take many times
+// longer.
+void add_run(std::string& text, const ReportedRun& run) {
+  fmt::format_to(std::back_inserter(text),
+                 "{{\"address\":{},\"size\":{},\"state\":\"{}\",\"use\":\"{}\","
+                 "\"retirement\":\"{}\",\"errno\":{},\"how\":",
+                 run.range.begin().value(), run.range.size(), to_word(run.state), to_word(run.use),
+                 to_word(run.retirement), run.error);
+  text += dumped(Json(run.how));
+  text += '}';
 }
 
 // Reads fields of one object; the first that is missing or of another kind is remembered.
@@ -152,6 +154,12 @@ ReportedRun run_in(const Json& json, std::string& problem) {
           .how = fields.text("how")};
 }
 
+RangeSet ranges_in(const Json& list, std::string& problem) {
+  std::vector<ByteRange> ranges;
+  for (const Json& entry : list) ranges.push_back(Fields(entry, problem).range());
+  return RangeSet::from_ranges(std::move(ranges));
+}
+
 ReplayReport report_in(const Json& json, std::string& problem) {
   const Fields fields(json, problem);
   ReplayReport report;
@@ -173,6 +181,8 @@ ReplayReport report_in(const Json& json, std::string& problem) {
     report.handovers.push_back(handover_in(entry, problem));
   }
   for (const Json& entry : fields.list("ranges")) report.runs.push_back(run_in(entry, problem));
+  report.doubts.kept = ranges_in(fields.list("kept"), problem);
+  report.doubts.unsure = ranges_in(fields.list("unsure"), problem);
   for (const Json& entry : fields.list("refused")) {
     const Fields refusal(entry, problem);
     report.refused.push_back({refusal.range(), refusal.text("reason")});
@@ -184,6 +194,22 @@ ReplayReport report_in(const Json& json, std::string& problem) {
 
 std::string_view to_word(ReplayStage stage) {
   return stage == ReplayStage::kInitramfs ? "initramfs" : "service";
+}
+
+ReplayReport report_of(const Machine& machine, ReplayStage stage) {
+  ReplayReport report;
+  report.stage = stage;
+  report.boot_id = machine.boot_id;
+  report.kernel_release = machine.kernel_release;
+  report.page_size = machine.page_shift.page_size();
+  return report;
+}
+
+bool all_out_of_use(const ReplayReport& report) {
+  for (const ReportedRun& run : report.runs) {
+    if (run.retirement != Retirement::kEffective) return false;
+  }
+  return report.not_replayed.empty() && report.refused.empty();
 }
 
 std::vector<std::uint64_t> count_states(const ReplayReport& report) {
@@ -200,6 +226,7 @@ void add_result(ReplayReport& report, const ReplayResult& result) {
   report.flags_read = result.flags_read;
   report.stopped = result.stopped;
   report.orders = result.orders;
+  report.doubts = result.doubts;
   report.runs.reserve(result.runs.size());
   for (const ReplayRun& run : result.runs) {
     report.runs.push_back({run.range, run.state, run.use, run.retirement, run.error, run.how});
@@ -220,7 +247,7 @@ std::string summary_of(const ReplayReport& report) {
   }
   if (text.empty()) text = "no frame to retire";
   if (!report.refused.empty()) {
-    text += fmt::format("; {} ranges refused", report.refused.size());
+    text += fmt::format("; {} refused", counted(report.refused.size(), "range"));
   }
   if (report.stopped) text += "; it was stopped";
   return text;
@@ -232,9 +259,13 @@ std::string to_text(const ReplayReport& report) {
   text += ",\"ranges\":[";
   for (const ReportedRun& run : report.runs) {
     if (text.back() != '[') text += ',';
-    text += dumped(run_json(run));
+    add_run(text, run);
   }
-  text += "],\"refused\":[";
+  text += "],\"kept\":";
+  text += dumped(to_json(report.doubts.kept));
+  text += ",\"unsure\":";
+  text += dumped(to_json(report.doubts.unsure));
+  text += ",\"refused\":[";
   for (const Refusal& refusal : report.refused) {
     if (text.back() != '[') text += ',';
     Json entry = to_json(refusal.range);
@@ -282,14 +313,12 @@ Result<void> write_report(const SysRoot& sysroot, const ReplayReport& report) {
   return sysroot.replace_file(kReportPath, to_text(report), kMode);
 }
 
-RangeSet kept_by_kernel(const ReplayReport& report) {
-  std::vector<ByteRange> kept;
+RangeSet settled_by(const ReplayReport& report) {
+  std::vector<ByteRange> settled;
   for (const ReportedRun& run : report.runs) {
-    if (run.state == ReplayState::kTaken && run.retirement == Retirement::kFailed) {
-      kept.push_back(run.range);
-    }
+    if (run.retirement == Retirement::kEffective) settled.push_back(run.range);
   }
-  return RangeSet::from_ranges(std::move(kept));
+  return RangeSet::from_ranges(std::move(settled));
 }
 
 }  // namespace poisonctl

@@ -13,6 +13,7 @@
 #include "cli/json.h"
 #include "registry/check.h"
 #include "registry/event.h"
+#include "registry/machine.h"
 #include "registry/result.h"
 #include "registry/sysroot.h"
 
@@ -63,7 +64,14 @@ struct ReplayReport {
   std::vector<SeenHandover> handovers;  // of the initramfs of this boot, whoever replayed since
   std::vector<ReportedRun> runs;
   std::vector<Refusal> refused;
+  FlagDoubts doubts;  // of all replays of this boot
 };
+
+// Of the machine that runs now; nothing is done yet.
+ReplayReport report_of(const Machine& machine, ReplayStage stage);
+
+// Whether no frame of the list is left that can be used.
+bool all_out_of_use(const ReplayReport& report);
 
 // Frames by state, in the order of ReplayState.
 std::vector<std::uint64_t> count_states(const ReplayReport& report);
@@ -84,7 +92,7 @@ Result<std::optional<ReplayReport>> read_report(const SysRoot& sysroot, const st
 // Mode 0640: addresses of memory are for administrators. Errors: kCannotWrite.
 Result<void> write_report(const SysRoot& sysroot, const ReplayReport& report);
 
-// What is left of the frames that the kernel flagged and kept.
-RangeSet kept_by_kernel(const ReplayReport& report);
+// What the replay found out of use, and is not in doubt.
+RangeSet settled_by(const ReplayReport& report);
 
 }  // namespace poisonctl

@@ -8,6 +8,18 @@
 
 namespace poisonctl {
 
+void take_over(const std::optional<ReplayReport>& before, bool was_cut_off, ReplayPolicy& policy) {
+  policy.cut_off = was_cut_off;
+  if (!before) return;
+  policy.doubts = before->doubts;
+  policy.settled = settled_by(*before);
+}
+
+Result<void> end_turn(ReplayTurn& turn, const ReplayReport& report) {
+  if (turn.was_cut_off() && !report.not_replayed.empty()) return {};
+  return turn.finish();
+}
+
 Result<void> run_replay(const RetireList& list, const SysRoot& sysroot,
                         const CheckedMachine& machine, const ReplayPolicy& policy,
                         ReplayReport& report) {
@@ -15,14 +27,15 @@ Result<void> run_replay(const RetireList& list, const SysRoot& sysroot,
   report.generation = list.generation;
   report.refused = list.refused;
   report.dry_run = policy.dry_run;
+  report.doubts = policy.doubts;
   const auto started = Clock::now();
   Result<ReplayResult> result = [&] {
-    StopSignals signals;
+    const StopSignals signals;
     std::optional<QuietConsole> quiet;
     if (sysroot.root() == "/" && !policy.dry_run) quiet.emplace();
     const ReplayHooks hooks{
-        .stopped = [&] { return signals.arrived(); },
-        .pause = [&](std::chrono::milliseconds time) { signals.pause(time); },
+        .stopped = StopSignals::arrived,
+        .pause = StopSignals::pause,
     };
     return replay(list.frames, sysroot, machine.map, machine.shift, policy, hooks);
   }();

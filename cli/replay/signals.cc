@@ -4,30 +4,36 @@
 
 namespace poisonctl {
 
+namespace {
+
+volatile std::sig_atomic_t signal_arrived = 0;
+
+void note_signal(int /*number*/) { signal_arrived = 1; }
+
+}  // namespace
+
 StopSignals::StopSignals() {
-  sigemptyset(&wanted_);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&wanted_, number);
-  sigprocmask(SIG_BLOCK, &wanted_, &before_);
+  signal_arrived = 0;
+  struct sigaction action {};
+  action.sa_handler = note_signal;  // no SA_RESTART: a pause is to end
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    sigaction(kSignals.at(i), &action, &before_.at(i));
+  }
 }
 
 StopSignals::~StopSignals() {
-  constexpr timespec kNow{};
-  // What arrived has been obeyed; it must not end the program before its result is written.
-  while (arrived_ && sigtimedwait(&wanted_, nullptr, &kNow) > 0) {
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    sigaction(kSignals.at(i), &before_.at(i), nullptr);
   }
-  sigprocmask(SIG_SETMASK, &before_, nullptr);
 }
 
-bool StopSignals::arrived() {
-  if (!arrived_) pause(std::chrono::milliseconds(0));
-  return arrived_;
-}
+bool StopSignals::arrived() { return signal_arrived != 0; }
 
 void StopSignals::pause(std::chrono::milliseconds time) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
   const std::chrono::nanoseconds rest = time - seconds;
   const timespec limit{.tv_sec = seconds.count(), .tv_nsec = rest.count()};
-  if (sigtimedwait(&wanted_, nullptr, &limit) > 0) arrived_ = true;
+  if (!arrived()) static_cast<void>(::nanosleep(&limit, nullptr));
 }
 
 }  // namespace poisonctl

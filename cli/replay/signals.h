@@ -1,12 +1,14 @@
 // SIGTERM, SIGINT and SIGHUP while frames are retired: the run ends after the frame that it is at,
-// and its result is written. No handler: they are blocked and looked for.
+// and its result is written.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <csignal>
 
 namespace poisonctl {
 
+// One at a time: signals are the process's.
 class StopSignals {
  public:
   StopSignals();
@@ -14,14 +16,14 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
   ~StopSignals();
 
-  [[nodiscard]] bool arrived();
-  // Waits so long, or until one arrives.
-  void pause(std::chrono::milliseconds time);
+  // Since this was made. Costs no system call: it is asked for every frame.
+  [[nodiscard]] static bool arrived();
+  // Waits so long, or until one arrives; one that comes just before does not cut it short.
+  static void pause(std::chrono::milliseconds time);
 
  private:
-  sigset_t wanted_{};
-  sigset_t before_{};
-  bool arrived_ = false;
+  static constexpr std::array<int, 3> kSignals = {SIGTERM, SIGINT, SIGHUP};
+  std::array<struct sigaction, kSignals.size()> before_{};
 };
 
 }  // namespace poisonctl

@@ -1,12 +1,18 @@
 // poisonctl apply: puts the option for the next kernels into the files that make their command
-// lines, or takes it out again.
+// lines, or takes it out again; or writes the list where the next kernel finds it.
 #include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 
 #include "backends/boot_files.h"
 #include "backends/command_line.h"
+#include "backends/reserve_mem.h"
 #include "backends/table.h"
+#include "cli/config.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
@@ -156,10 +162,9 @@ Result<void> make_changes(const std::vector<Change>& changes, bool dry_run,
     if (!dry_run) {
       if (auto made = make_change(change, root); !made) {
         if (done != 0) {
-          output.warning(
-              fmt::format("{} of {} files were changed before this; the same command "
-                          "goes on, --undo goes back",
-                          done, changes.size()));
+          output.warning(fmt::format(
+              "changed before this: {} of {}; the same command goes on, --undo goes back", done,
+              counted(changes.size(), "file")));
         }
         return made;
       }
@@ -173,40 +178,140 @@ Result<void> make_changes(const std::vector<Change>& changes, bool dry_run,
   return {};
 }
 
-Result<ExitStatus> run(Invocation& invocation) {
-  const std::string name = invocation.arguments().front();
-  if (name != "e820") {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("apply '{}': expected e820, whose option stands in boot files",
-                             printable(name))};
+// Without a person to read that it has to run. With nothing of our environment.
+Result<void> update_grub() {
+  constexpr const char* kProgram = "/usr/sbin/update-grub";
+  std::string program = kProgram;
+  std::string path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+  std::array<char*, 2> arguments = {program.data(), nullptr};
+  std::array<char*, 2> environment = {path.data(), nullptr};
+  pid_t child = 0;
+  const int error =
+      ::posix_spawn(&child, kProgram, nullptr, nullptr, arguments.data(), environment.data());
+  if (error != 0) return os_error(kProgram, error, ErrorCode::kIo);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return os_error(kProgram, errno, ErrorCode::kIo);
   }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return Error{ErrorCode::kIo,
+               fmt::format("{} failed: the drop-in is in place, and not in GRUB's menu", kProgram)};
+}
+
+// `unattended`: nobody reads what is to be run by hand.
+Result<ExitStatus> apply_e820(Invocation& invocation, bool unattended) {
   const auto root = open_changeable_root(invocation.option<std::string>("sysroot"));
   if (!root) return root.error();
   const auto files = files_of_run(invocation, **root);
   if (!files) return files.error();
   Option option;
   if (!invocation.has("undo")) {
-    auto made = option_of_list(invocation, *find_backend(name), *files, **root);
+    auto made = option_of_list(invocation, *find_backend("e820"), *files, **root);
     if (!made) return made.error();
     option = *std::move(made);
   }
   const auto changes = changes_for(invocation, *files, option.text, **root);
   if (!changes) return changes.error();
-  const auto done = make_changes(*changes, invocation.has("dry-run"), **root, invocation.output());
+  const bool dry_run = invocation.has("dry-run");
+  const auto done = make_changes(*changes, dry_run, **root, invocation.output());
   if (!done) return done.error();
-  if (!changes->empty()) {
+  const bool in_grub = std::any_of(changes->begin(), changes->end(), [](const Change& change) {
+    return change.file->target == BootTarget::kGrub;
+  });
+  if (unattended && in_grub && !dry_run && (*root)->root() == "/") {
+    if (auto updated = update_grub(); !updated) return updated.error();
+  } else if (!changes->empty()) {
     for (const std::string& note : files->notes) invocation.output().note(note);
   }
   return option.all_covered ? kExitDone : kExitFindings;
+}
+
+// The list into the region that reserve_mem= has set aside for pstore.
+Result<ExitStatus> apply_reserve_mem(Invocation& invocation) {
+  if (invocation.has("undo") || invocation.has("only") || invocation.has("widen")) {
+    return Error{ErrorCode::kUsage,
+                 "apply reserve-mem: writes the list to /dev/pmsg0; there is nothing to undo, and "
+                 "--only and --widen are about command lines"};
+  }
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const Availability availability = find_backend("reserve-mem")->probe(**root);
+  if (!availability.available) {
+    return Error{ErrorCode::kNotAvailable, "reserve-mem: " + availability.reason};
+  }
+  const auto room = pmsg_bytes(**root);
+  if (!room) return room.error();
+  const auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  const bool dry_run = invocation.has("dry-run");
+  const auto made =
+      make_handover(invocation, *loaded, dry_run ? HandoverUse::kLook : HandoverUse::kHandOut);
+  if (!made) return made.error();
+  if (made->blob.size() > *room) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("the list has {} bytes, the region of /dev/pmsg0 {}: start the kernel "
+                             "with what 'poisonctl emit reserve-mem' prints now",
+                             made->blob.size(), *room)};
+  }
+  if (!dry_run) {
+    if (auto written = write_pmsg(**root, made->blob); !written) return written.error();
+  }
+  invocation.output().line(fmt::format("{}write reserve-mem: {}, generation {}, {} bytes",
+                                       dry_run ? "would " : "", (*root)->shown(kPmsgDevice),
+                                       made->generation, made->blob.size()));
+  return kExitDone;
+}
+
+// Those of the configuration. What one cannot do keeps the others from nothing.
+Result<ExitStatus> apply_configured(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto config = load_config(**root);
+  if (!config) return config.error();
+  if (invocation.has("undo") || config->refresh.empty()) {
+    return Error{
+        ErrorCode::kUsage,
+        fmt::format("apply: what is to be applied is missing: e820 or reserve-mem{}",
+                    invocation.has("undo")
+                        ? ""
+                        : "; or name it in " + (*root)->shown(kConfigFile) + ", [watch] refresh")};
+  }
+  std::optional<Error> first;
+  ExitStatus status = kExitDone;
+  for (const std::string& name : config->refresh) {
+    const auto done = name == "e820" ? apply_e820(invocation, true) : apply_reserve_mem(invocation);
+    if (done) {
+      if (*done != kExitDone) status = *done;
+    } else if (first) {
+      invocation.output().warning(done.error().message);
+    } else {
+      first = done.error();
+    }
+  }
+  if (first) return *first;
+  return status;
+}
+
+Result<ExitStatus> run(Invocation& invocation) {
+  const auto names = invocation.arguments();
+  if (names.empty()) return apply_configured(invocation);
+  if (names.front() == "e820") return apply_e820(invocation, false);
+  if (names.front() == "reserve-mem") return apply_reserve_mem(invocation);
+  return Error{ErrorCode::kUsage,
+               fmt::format("apply '{}': expected e820, whose option stands in boot files, or "
+                           "reserve-mem, whose list is written to /dev/pmsg0",
+                           printable(names.front()))};
 }
 
 }  // namespace
 
 const Verb kApplyVerb = {
     .name = "apply",
-    .arguments = "e820",
-    .summary = "Put the memmap= into the boot configuration, or take it out (--undo)",
-    .least_arguments = 1,
+    .arguments = "[e820|reserve-mem]",
+    .summary =
+        "Put the memmap= into the boot configuration, or take it out (--undo); or the list "
+        "into a region that outlives the kernel",
+    .least_arguments = 0,
     .most_arguments = 1,
     .has_json = false,
     .add_options = add_options,

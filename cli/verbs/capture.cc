@@ -24,7 +24,7 @@ namespace po = boost::program_options;
 
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
 // one of the folders below.
-constexpr std::array<std::string_view, 18> kFiles = {
+constexpr std::array<std::string_view, 20> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
     "proc/iomem",
@@ -33,9 +33,11 @@ constexpr std::array<std::string_view, 18> kFiles = {
     "proc/sys/kernel/arch",
     "proc/sys/kernel/osrelease",
     "proc/sys/kernel/random/boot_id",
+    "proc/sys/kernel/version",
     "proc/sys/vm/memory_failure_recovery",
     "sys/class/dmi/id/product_serial",
     "sys/class/dmi/id/product_uuid",
+    "sys/class/misc/liveupdate/dev",
     "sys/devices/system/memory/block_size_bytes",
     "sys/firmware/dmi/tables/DMI",
     "sys/firmware/fdt",
@@ -193,6 +195,17 @@ void add_placement(const SysRoot& from, std::vector<std::string>& paths) {
   }
 }
 
+// What kexec handover holds in both directions.
+void add_kho(const SysRoot& from, std::vector<std::string>& paths) {
+  for (const char* const direction : {"in", "out"}) {
+    const std::string folder = fmt::format("sys/kernel/debug/kho/{}", direction);
+    if (from.read(folder + "/fdt")) paths.push_back(folder + "/fdt");
+    const auto subtrees = from.list(folder + "/sub_fdts");
+    if (!subtrees) continue;
+    for (const std::string& name : *subtrees) paths.push_back(folder + "/sub_fdts/" + name);
+  }
+}
+
 Result<void> make_empty_folder(const std::string& folder) {
   if (::mkdir(folder.c_str(), 0755) == 0) return {};
   if (errno != EEXIST) {
@@ -231,6 +244,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   add_controllers(**source, "sys/devices/system/edac/mc", 0, paths);
   add_placement(**source, paths);
+  add_kho(**source, paths);
   add_cxl(**source, paths);
   if (const auto config = kernel_config_path(**source)) paths.push_back(*config);
 

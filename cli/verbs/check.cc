@@ -7,6 +7,7 @@
 #include "cli/steps.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
+#include "registry/text.h"
 
 namespace poisonctl {
 namespace {
@@ -42,7 +43,7 @@ Result<ExitStatus> run(Invocation& invocation) {
                               finding.rule->id));
     }
     if (checked.findings.empty()) {
-      output.note(fmt::format("{} records, no findings", loaded->records.size()));
+      output.note(fmt::format("{}, no findings", counted(loaded->records.size(), "record")));
     }
   }
   return checked.findings.empty() ? kExitDone : kExitFindings;

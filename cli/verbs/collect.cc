@@ -5,8 +5,11 @@
 #include <filesystem>
 #include <thread>
 
+#include "cli/replay/carriers.h"
 #include "cli/steps.h"
+#include "cli/trusting.h"
 #include "cli/verb.h"
+#include "registry/adoption.h"
 #include "registry/sources/edac.h"
 #include "registry/sources/file_stream.h"
 #include "registry/sources/kernel.h"
@@ -34,6 +37,8 @@ Result<ExitStatus> list_sources(Output& output) {
       {{.text = "edac"}, {.text = "this kernel's error counters by DIMM"}},
       {{.text = "rasdaemon"},
        {.text = fmt::format("rasdaemon's database, /{} unless named", kRasdaemonDatabase)}}};
+  rows.push_back({{.text = std::string(kHandoverSource)},
+                  {.text = "the signed list of this machine's registry, or of one before it"}});
   for (const StreamSource& source : stream_sources()) {
     std::string what(source.summary);
     if (!source.default_path.empty())
@@ -159,6 +164,36 @@ Result<ExitStatus> collect_rasdaemon_database(Invocation& invocation, const std:
                              });
 }
 
+// Unlike other sources it is signed: what is not believed here is not recorded.
+Result<ExitStatus> collect_handover(Invocation& invocation, const std::string& file) {
+  const auto blob = read_handover_file(file);
+  if (!blob) return blob.error();
+  const auto handover = read_handover(*blob, file);
+  if (!handover) return handover.error();
+  const auto decision = judge_here(invocation, *handover);
+  if (!decision) return decision.error();
+  Output& output = invocation.output();
+  for (const TrustFinding& finding : decision->findings) {
+    const std::string line = fmt::format("{}: {}: {}", file, finding.rule, finding.message);
+    decision->trust == Trust::kAccept ? output.detail(line) : output.warning(line);
+  }
+  if (decision->trust != Trust::kAccept) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{}: is not believed here ({}); nothing was recorded", file,
+                             to_word(decision->trust))};
+  }
+  const auto adopted = adopt_here(invocation, handover->content, file);
+  if (!adopted) return adopted.error();
+  output.note(adopted->added == 0 ? fmt::format("{}: nothing new", file)
+                                  : fmt::format("{}: {} recorded in {}", file, adopted->added,
+                                                invocation.registry_path()));
+  if (adopted->quarantined != 0) {
+    output.warning(fmt::format("{}: not taken: {} in quarantine, about memory that had changed",
+                               file, counted(adopted->quarantined, "range")));
+  }
+  return kExitDone;
+}
+
 Result<ExitStatus> collect_stream(Invocation& invocation, const StreamSource& source,
                                   const std::optional<std::string>& file) {
   const std::string name(source.name);
@@ -222,6 +257,12 @@ Result<ExitStatus> run(Invocation& invocation) {
     if (!root) return root.error();
     return collect_rasdaemon_database(invocation,
                                       file.value_or((*root)->shown(kRasdaemonDatabase)));
+  }
+  if (name == kHandoverSource) {
+    if (!file || *file == "-") {
+      return Error{ErrorCode::kUsage, "collect handover: name the file to read"};
+    }
+    return collect_handover(invocation, *file);
   }
   if (const StreamSource* source = find_stream_source(name)) {
     return collect_stream(invocation, *source, file);

@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 
 #include "cli/json.h"
+#include "cli/replay/carriers.h"
 #include "cli/steps.h"
+#include "cli/trusting.h"
 #include "cli/verb.h"
 #include "registry/checkpoint.h"
 #include "registry/posix_file.h"
@@ -43,9 +45,9 @@ Result<ExitStatus> make(Invocation& invocation) {
   for (const Refusal& refusal : list.refused) {
     output.warning(fmt::format("{} is not on it: it {}", to_text(refusal.range), refusal.reason));
   }
-  output.note(fmt::format("{}: generation {}, {} to retire, {} ranges, {} bytes", file,
-                          made->generation, to_human_size(list.frames.bytes()), made->ranges,
-                          made->blob.size()));
+  output.note(fmt::format("{}: generation {}, {} to retire, {}, {}", file, made->generation,
+                          to_human_size(list.frames.bytes()), counted(made->ranges, "range"),
+                          counted(made->blob.size(), "byte")));
   return list.refused.empty() ? kExitDone : kExitFindings;
 }
 
@@ -73,18 +75,18 @@ Json check_json(const SignedHandover& handover, const TrustDecision& decision,
 void print_people(Output& output, const SignedHandover& handover, const TrustDecision& decision,
                   const CheckedList& list) {
   const Handover& content = handover.content;
-  output.line(fmt::format("generation {}, made {} for pages of {}, {} ranges", content.generation,
-                          to_rfc3339(content.created),
-                          to_human_size(content.page_shift.page_size()), content.ranges.size()));
+  output.line(fmt::format(
+      "generation {}, made {} for pages of {}, {}", content.generation, to_rfc3339(content.created),
+      to_human_size(content.page_shift.page_size()), counted(content.ranges.size(), "range")));
   output.line(fmt::format("signed by  {}{}", to_hex_text(handover.public_key),
                           handover.signature_fits ? "" : ", as it says, and that is not so"));
   output.line(fmt::format("trust      {}", to_word(decision.trust)));
   for (const TrustFinding& finding : decision.findings) {
     output.line(fmt::format("  {} [{}]", finding.message, finding.rule));
   }
-  output.line(fmt::format("to retire  {} in {} ranges; refused {}",
-                          to_human_size(list.list.frames.bytes()), list.list.frames.ranges().size(),
-                          list.list.refused.size()));
+  output.line(
+      fmt::format("to retire  {} in {}; refused {}", to_human_size(list.list.frames.bytes()),
+                  counted(list.list.frames.ranges().size(), "range"), list.list.refused.size()));
   for (const Refusal& refusal : list.list.refused) {
     output.line(fmt::format("  REFUSED  {}: {}", to_text(refusal.range), refusal.reason));
   }
@@ -95,9 +97,9 @@ Result<ExitStatus> check(Invocation& invocation, const std::string& file) {
   if (!blob) return blob.error();
   const auto handover = read_handover(*blob, file);
   if (!handover) return handover.error();
-  const auto context = trust_context_here(invocation, handover->content.generation);
-  if (!context) return context.error();
-  const TrustDecision decision = judge_handover(*handover, *context);
+  const auto judged = judge_here(invocation, *handover);
+  if (!judged) return judged.error();
+  const TrustDecision& decision = *judged;
   const auto machine = invocation.checked_machine();
   if (!machine) return machine.error();
   const auto policy = list_policy(invocation);

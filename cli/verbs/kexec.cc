@@ -15,7 +15,9 @@
 #include "backends/table.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
+#include "registry/live_update.h"
 #include "registry/posix_file.h"
+#include "registry/preserved_list.h"
 #include "registry/range_text.h"
 #include "registry/text.h"
 
@@ -34,7 +36,8 @@ void add_options(po::options_description& options) {
                                               "its initramfs; the signed list is put before it")(
       "append", po::value<std::string>()->value_name("TEXT"), "its command line")(
       "reuse-cmdline", "the command line of this boot; with --append, before TEXT")(
-      "load-only", "do not start it")("force", "load it although bad frames stay in use");
+      "load-only", "do not start it")("force", "load it although bad frames stay in use")(
+      "same-luo", "the next kernel reads what this one preserves, although that cannot be told");
   add_list_options(options);
 }
 
@@ -111,9 +114,9 @@ std::string shown_ranges(const RangeSet& ranges) {
 
 Result<void> check_exposed(Invocation& invocation, const RangeSet& exposed, bool has_e820) {
   if (exposed.empty()) return {};
-  const std::string what =
-      fmt::format("{} in {} ranges would stay in use in the next kernel ({})",
-                  to_human_size(exposed.bytes()), exposed.ranges().size(), shown_ranges(exposed));
+  const std::string what = fmt::format(
+      "{} in {} would stay in use in the next kernel ({})", to_human_size(exposed.bytes()),
+      counted(exposed.ranges().size(), "range"), shown_ranges(exposed));
   if (invocation.has("force")) {
     invocation.output().warning(what);
     return {};
@@ -138,7 +141,8 @@ Result<UniqueFd> initrd_with(Invocation& invocation, const std::string& carrier)
 
 // kexec looks at no list when it places the kernel and the initramfs, and kexec_file_load does not
 // tell where it has put them.
-void say_where_not_to_be(Invocation& invocation, const CheckedList& checked, const MemoryMap& map) {
+void say_where_not_to_be(Invocation& invocation, const CheckedList& checked, const MemoryMap& map,
+                         const SysRoot& sysroot) {
   Output& output = invocation.output();
   for (const Finding& finding : checked.findings) {
     if (finding.rule->id == "crash-kernel") {
@@ -151,8 +155,9 @@ void say_where_not_to_be(Invocation& invocation, const CheckedList& checked, con
   output.note(fmt::format(
       "the kernel and its initramfs may be put on bad frames until they have moved: this "
       "interface takes no place. With kexec-tools: kexec -c -l --mem-min={:#x} "
-      "--mem-max={:#x}",
-      window->begin().value(), window->last().value()));
+      "--mem-max={:#x}{}",
+      window->begin().value(), window->last().value(),
+      sysroot.list(kLiveUpdateClass) ? ", which loses what is held in memory (kho)" : ""));
 }
 
 // As an administrator expects: services are stopped and file systems unmounted where somebody is
@@ -172,21 +177,73 @@ Error start(const SysRoot& sysroot) {
 }
 
 // What is to be loaded, put together before anything is loaded.
-struct NextKernel {
+struct Image {
   UniqueFd kernel;
   UniqueFd initrd;
   std::string command_line;
+  std::string handover;
 };
 
-Result<NextKernel> put_together(Invocation& invocation, const LoadedList& loaded,
-                                const std::string& line) {
+Result<Image> put_together(Invocation& invocation, const LoadedList& loaded,
+                           const std::string& line) {
   auto kernel = open_named_file(invocation.option<std::string>("kernel"));
   if (!kernel) return kernel.error();
   const auto handover = make_handover(invocation, loaded, HandoverUse::kHandOut);
   if (!handover) return handover.error();
   auto initrd = initrd_with(invocation, cpio_with_file(kInitrdFolder, kInitrdFile, handover->blob));
   if (!initrd) return initrd.error();
-  return NextKernel{*std::move(kernel), *std::move(initrd), line};
+  return Image{*std::move(kernel), *std::move(initrd), line, handover->blob};
+}
+
+// A kernel with live update hands the next one its head whether or not anything is preserved, and
+// the next one panics when it knows another form. Nothing about the list can mend that later.
+Result<NextKernel> check_next_kernel(Invocation& invocation, const SysRoot& sysroot,
+                                     const Image& image) {
+  const auto head = read_up_to(image.kernel, kImageHead, "the next kernel");
+  if (!head) return head.error();
+  NextKernel next = next_kernel_reads(sysroot, *head, image.command_line);
+  if (next != NextKernel::kNotKnown) return next;
+  if (invocation.has("same-luo")) return NextKernel::kReads;
+  return Error{ErrorCode::kRefused,
+               "live update is on here, and whether the next kernel reads its form cannot be told: "
+               "it is not the build that runs now, and one with another form panics as it boots; "
+               "add kho=off to its command line (the list travels in its initramfs all the same), "
+               "or say --same-luo"};
+}
+
+// The list in memory that this process keeps until the next kernel has it. Nothing where that
+// cannot be, which is said: the initramfs has the list in any case.
+Result<std::optional<PreservedList>> preserve(Invocation& invocation, const SysRoot& sysroot,
+                                              const Image& image) {
+  const Output& output = invocation.output();
+  if (!sysroot.list(kLiveUpdateClass)) {
+    output.detail("not held in memory too: " + why_no_live_update(sysroot));
+    return std::optional<PreservedList>();
+  }
+  const auto next = check_next_kernel(invocation, sysroot, image);
+  if (!next) return next.error();
+  if (*next == NextKernel::kIgnores) {
+    output.note(
+        "the next kernel has no live update: what is held in memory for it is lost, and "
+        "the list is in its initramfs alone");
+    return std::optional<PreservedList>();
+  }
+  // Whoever ends this process on the way ends what it holds.
+  if (invocation.has("load-only") || sysroot.list("run/systemd/system")) {
+    output.detail(
+        "not held in memory by this process, which ends before the kernel does; "
+        "'poisonctl kho hold' holds it");
+    return std::optional<PreservedList>();
+  }
+  auto device = open_live_update(sysroot);
+  auto list = device ? PreservedList::create(**device, image.handover)
+                     : Result<PreservedList>(device.error());
+  if (!list) {
+    output.warning(list.error().message + "; the list is in the initramfs alone");
+    return std::optional<PreservedList>();
+  }
+  output.detail(fmt::format("held in memory, session {}", list->session()));
+  return std::optional(*std::move(list));
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
@@ -212,6 +269,9 @@ Result<ExitStatus> run(Invocation& invocation) {
   if ((*root)->root() != "/") {
     return Error{ErrorCode::kUsage, "kexec: loads into this machine; --sysroot cannot be given"};
   }
+  // Held from here to the reboot.
+  const auto preserved = preserve(invocation, **root, *next);
+  if (!preserved) return preserved.error();
   const auto& kernel = invocation.option<std::string>("kernel");
   auto done = load_kernel(next->kernel, next->initrd, next->command_line, kernel);
   if (!done) return done.error();
@@ -219,7 +279,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   output.note(fmt::format("{}: loaded; {} kept out, generation {} in its initramfs", kernel,
                           to_human_size(exclusion->covered.bytes()), checked.list.generation));
   output.detail("command line: " + next->command_line);
-  say_where_not_to_be(invocation, checked, **map);
+  say_where_not_to_be(invocation, checked, **map, **root);
   if (!invocation.has("load-only")) return start(**root);
   return exposed.empty() ? kExitDone : kExitFindings;
 }

@@ -78,9 +78,9 @@ std::string plan_text(const BackendPlan& made) {
     return text + "not available: " + made.availability.reason + "\n";
   const Plan& plan = made.plan;
   const bool carries = made.backend->reach() == Reach::kCarries;
-  text += fmt::format("{} {} in {} ranges, refuses {}\n", carries ? "carries" : "covers",
-                      to_human_size(plan.covered.bytes()), plan.covered.ranges().size(),
-                      plan.refused.size());
+  text += fmt::format("{} {} in {}, refuses {}\n", carries ? "carries" : "covers",
+                      to_human_size(plan.covered.bytes()),
+                      counted(plan.covered.ranges().size(), "range"), plan.refused.size());
   constexpr std::size_t kShownRanges = 20;
   std::size_t shown = 0;
   for (const ByteRange& range : plan.covered.ranges()) {
@@ -138,8 +138,9 @@ Result<ExitStatus> run(Invocation& invocation) {
                    {"generation", list->generation},
                    {"backends", std::move(shown)}});
   } else {
-    output.line(fmt::format("retire list of generation {}: {} in {} ranges", list->generation,
-                            to_human_size(list->frames.bytes()), list->frames.ranges().size()));
+    output.line(fmt::format("retire list of generation {}: {} in {}", list->generation,
+                            to_human_size(list->frames.bytes()),
+                            counted(list->frames.ranges().size(), "range")));
     for (const BackendPlan& made : plans) output.text(plan_text(made));
   }
   return refused ? kExitFindings : kExitDone;

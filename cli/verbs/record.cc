@@ -40,8 +40,9 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   const auto& note = invocation.option<std::string>("note");
   if (note.size() > Event::kEvidenceLimit) {
-    return Error{ErrorCode::kUsage, fmt::format("--note: {} bytes; at most {} are kept",
-                                                note.size(), Event::kEvidenceLimit)};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--note: {}; at most {} are kept", counted(note.size(), "byte"),
+                             Event::kEvidenceLimit)};
   }
   const auto ranges = invocation.ranges(invocation.arguments());
   if (!ranges) return ranges.error();

@@ -3,6 +3,7 @@
 
 #include "cli/verb.h"
 #include "registry/recovery.h"
+#include "registry/text.h"
 
 namespace poisonctl {
 namespace {
@@ -38,12 +39,12 @@ Result<ExitStatus> run_recover(Invocation& invocation) {
   }
   output.line("damaged file      " + report->set_aside);
   output.line(
-      fmt::format("from a snapshot   {} entries{}", report->from_snapshot,
+      fmt::format("from a snapshot   {}{}", counted(report->from_snapshot, "entry"),
                   report->snapshot ? " of " + *report->snapshot : " (there is no good one)"));
-  output.line(fmt::format("from the damaged  {} entries", report->from_damaged));
-  output.line(fmt::format("lost              {} entries", report->lost));
-  output.line(
-      fmt::format("chained anew      {} entries that followed a lost one", report->chained_anew));
+  output.line(fmt::format("from the damaged  {}", counted(report->from_damaged, "entry")));
+  output.line(fmt::format("lost              {}", counted(report->lost, "entry")));
+  output.line(fmt::format("chained anew      {} that followed a lost one",
+                          counted(report->chained_anew, "entry")));
   return kExitFindings;
 }
 

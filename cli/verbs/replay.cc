@@ -2,11 +2,15 @@
 // runs now, and records what became of it.
 #include <fmt/format.h>
 
+#include "cli/replay/carriers.h"
 #include "cli/replay/choose.h"
 #include "cli/replay/run.h"
+#include "cli/service.h"
 #include "cli/steps.h"
+#include "cli/trusting.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
+#include "registry/text.h"
 
 namespace poisonctl {
 namespace {
@@ -20,15 +24,6 @@ void add_options(po::options_description& options) {
       "take-from-processes",
       "also frames that a process uses, which may kill it, or whose data is not written back");
   add_list_options(options);
-}
-
-ReplayReport empty_report(const Machine& machine, const std::optional<ReplayReport>& before) {
-  ReplayReport report;
-  report.boot_id = machine.boot_id;
-  report.kernel_release = machine.kernel_release;
-  report.page_size = machine.page_shift.page_size();
-  if (before) report.handovers = before->handovers;
-  return report;
 }
 
 Result<RetireList> list_of_handover(Invocation& invocation, const std::string& file,
@@ -103,7 +98,7 @@ void warn_of_frames_in_use(const Output& output, const ReplayReport& report) {
     output.warning(fmt::format("{} is bad and not retired: {}", to_text(run.range), run.how));
   }
   if (ranges > kMostNamed) {
-    output.warning(fmt::format("and {} more ranges are not", ranges - kMostNamed));
+    output.warning("and " + counted(ranges - kMostNamed, "more range"));
   }
   if (ranges != 0) {
     output.warning(
@@ -112,18 +107,13 @@ void warn_of_frames_in_use(const Output& output, const ReplayReport& report) {
   }
 }
 
-bool all_out_of_use(const ReplayReport& report) {
-  for (const ReportedRun& run : report.runs) {
-    if (run.retirement != Retirement::kEffective) return false;
-  }
-  return report.not_replayed.empty() && report.refused.empty();
-}
-
 // What was done is written down, and what the flags say of every record is stored.
-Result<void> keep(Invocation& invocation, const ReplayReport& report) {
+Result<void> keep(Invocation& invocation, const ReplayReport& report, ReplayTurn& turn) {
   if (auto written = write_report(**invocation.sysroot(), report); !written) {
     return written.error();
   }
+  if (auto ended = end_turn(turn, report); !ended) return ended.error();
+  if (!report.not_replayed.empty()) return Error{ErrorCode::kNotAvailable, report.not_replayed};
   const auto verified = verify_records(invocation);
   if (!verified) {
     // A handover may be replayed where there is no registry.
@@ -133,15 +123,23 @@ Result<void> keep(Invocation& invocation, const ReplayReport& report) {
   if (verified->not_stored) {
     invocation.output().warning("what was read could not be recorded: " + *verified->not_stored);
   }
-  return {};
+  // What is in use after all comes first where not all fits.
+  return request_refresh(**invocation.sysroot());
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
   const auto machine = invocation.checked_machine();
   if (!machine) return machine.error();
-  const std::optional<ReplayReport> before = last_replay(invocation);
-  ReplayReport report = empty_report(**invocation.machine(), before);
   const bool dry_run = invocation.has("dry-run");
+  std::optional<ReplayTurn> turn;
+  if (!dry_run) {
+    auto taken = ReplayTurn::take(**invocation.sysroot(), (*invocation.machine())->boot_id);
+    if (!taken) return taken.error();
+    turn.emplace(*std::move(taken));
+  }
+  const std::optional<ReplayReport> before = last_replay(invocation);
+  ReplayReport report = report_of(**invocation.machine(), ReplayStage::kService);
+  if (before) report.handovers = before->handovers;
   auto list =
       invocation.has("from")
           ? list_of_handover(invocation, invocation.option<std::string>("from"), *machine, report)
@@ -156,12 +154,15 @@ Result<ExitStatus> run(Invocation& invocation) {
   ReplayPolicy policy;
   policy.dry_run = dry_run;
   policy.take_from_processes = invocation.has("take-from-processes");
-  if (before) policy.kept = kept_by_kernel(*before);
+  take_over(before, turn && turn->was_cut_off(), policy);
+  if (turn) {
+    if (auto begun = turn->begin(); !begun) return begun.error();
+  }
   if (auto done = run_replay(*list, **invocation.sysroot(), *machine, policy, report); !done) {
     return done.error();
   }
   if (!report.not_replayed.empty()) {
-    if (!dry_run) static_cast<void>(write_report(**invocation.sysroot(), report));
+    if (turn) return keep(invocation, report, *turn).error();
     return Error{ErrorCode::kNotAvailable, report.not_replayed};
   }
   Output& output = invocation.output();
@@ -172,8 +173,8 @@ Result<ExitStatus> run(Invocation& invocation) {
     output.note(summary_of(report));
   }
   if (!dry_run) warn_of_frames_in_use(output, report);
-  if (!dry_run) {
-    if (auto kept = keep(invocation, report); !kept) return kept.error();
+  if (turn) {
+    if (auto kept = keep(invocation, report, *turn); !kept) return kept.error();
   }
   return all_out_of_use(report) ? kExitDone : kExitFindings;
 }

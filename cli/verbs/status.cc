@@ -63,7 +63,7 @@ std::vector<std::string> replay_lines(const ReplayReport& report) {
     lines.push_back(fmt::format("IN USE {}: {}", to_text(bad[i].range), bad[i].how));
   }
   if (bad.size() > kMostNamed) {
-    lines.push_back(fmt::format("and {} more ranges in use", bad.size() - kMostNamed));
+    lines.push_back(fmt::format("and {} in use", counted(bad.size() - kMostNamed, "more range")));
   }
   return lines;
 }
@@ -116,7 +116,7 @@ std::string ram_text(const std::vector<MemoryBlock>& blocks, const MemoryMap& ma
   if (!blocks.empty()) {
     const auto offline = std::count_if(blocks.begin(), blocks.end(),
                                        [](const MemoryBlock& block) { return !block.online; });
-    text += fmt::format(", {} memory blocks of {}{}", blocks.size(),
+    text += fmt::format(", {} of {}{}", counted(blocks.size(), "memory block"),
                         to_human_size(blocks.front().range.size()),
                         offline == 0 ? "" : fmt::format(" ({} offline)", offline));
   }
@@ -189,15 +189,15 @@ Result<ExitStatus> run(Invocation& invocation) {
                   to_human_size((*machine)->page_shift.page_size()), ram_text(*blocks, **map)));
   output.line("kernel     " + (*corrupted ? to_human_size(poisoned_now) + " counted as poisoned"
                                           : "built without CONFIG_MEMORY_FAILURE"));
-  output.line(fmt::format(
-      "records    {} faulty, {} suspect, {} resolved, {} quarantined; {} findings{}", counts.faulty,
-      counts.suspect, counts.resolved, counts.quarantined, checked.findings.size(),
-      checked.findings.empty() ? "" : " ('poisonctl check' lists them)"));
+  output.line(fmt::format("records    {} faulty, {} suspect, {} resolved, {} quarantined; {}{}",
+                          counts.faulty, counts.suspect, counts.resolved, counts.quarantined,
+                          counted(checked.findings.size(), "finding"),
+                          checked.findings.empty() ? "" : " ('poisonctl check' lists them)"));
   output.line(fmt::format("this boot  {} effective, {} pending, {} failed, {} not looked at",
                           counts.of(Retirement::kEffective), counts.of(Retirement::kPending),
                           counts.of(Retirement::kFailed), counts.of(Retirement::kUnknown)));
-  output.line(fmt::format("keep out   {} in {} ranges", to_human_size(checked.list.frames.bytes()),
-                          checked.list.frames.ranges().size()));
+  output.line(fmt::format("keep out   {} in {}", to_human_size(checked.list.frames.bytes()),
+                          counted(checked.list.frames.ranges().size(), "range")));
   std::string_view name = "replay     ";
   for (const std::string& line : replayed ? replay_lines(*replayed) : std::vector<std::string>()) {
     output.line(fmt::format("{}{}", name, line));
