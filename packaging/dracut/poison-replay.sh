@@ -4,6 +4,11 @@
 
 # Not in a kernel that saves a crash.
 if [ ! -e /proc/vmcore ]; then
-  if [ -d /sys/fs/pstore ]; then mount -t pstore pstore /sys/fs/pstore 2>/dev/null || :; fi
-  poison-replay || :
+  # Not every kernel has it, and the initramfs may have mounted it already.
+  case $([ ! -d /sys/fs/pstore ] || cat /proc/mounts) in
+    "" | *" /sys/fs/pstore "*) ;;
+    *) mount -t pstore pstore /sys/fs/pstore || echo "poisonctl: no list is looked for in pstore" >&2 ;;
+  esac
+  # From 2 on, what it said may not be all; it says itself what 1 is about.
+  poison-replay || [ $? -eq 1 ] || echo "poisonctl: poison-replay failed; see poison-replay(8)" >&2
 fi
