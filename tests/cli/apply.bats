@@ -158,7 +158,7 @@ all_files() { (cd "$MACHINE" && find . -type f -printf '%p %m ' -exec sha256sum 
   all_files | grep -v grub.d > "$BATS_TEST_TMPDIR/before"
   ends 73 as_user "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" apply e820
   says "$stderr" "cannot write $MACHINE/etc/kernel/cmdline: Permission denied" \
-    "1 of 6 files were changed before this"
+    "changed before this: 1 of 6 files"
   same "$(all_files | grep -v grub.d)" "$(cat "$BATS_TEST_TMPDIR/before")"
 }
 
@@ -197,4 +197,64 @@ all_files() { (cd "$MACHINE" && find . -type f -printf '%p %m ' -exec sha256sum 
   echo 'KDUMP_CMDLINE="root=/dev/sda1"' > "$MACHINE/etc/default/kdump-tools"
   ends 0 p apply e820
   says "$stderr" "etc/default/kdump-tools sets KDUMP_CMDLINE="
+}
+
+# What the administrator wants, in this file of the configuration.
+configure() {
+  mkdir -p "$MACHINE/etc/poisonctl/poisonctl.conf.d"
+  printf '%s\n' "${@:2}" > "$MACHINE/etc/poisonctl/$1"
+}
+
+@test "without a name, what the configuration names is applied" {
+  make_boot
+  p -q record 0x3400000
+  ends 64 p apply
+  says "$stderr" "e820 or reserve-mem" "poisonctl.conf, [watch] refresh"
+  configure poisonctl.conf "# ours" "[watch]" "refresh = e820"
+  ends 0 p apply
+  says "$output" "write grub: $MACHINE/$DROP_IN"
+  ends 0 p apply
+  same "$output" "nothing to change"
+  ends 64 p apply --undo
+  # A later file takes the place of an earlier one.
+  configure poisonctl.conf.d/50.conf "[watch]" "refresh ="
+  ends 64 p apply
+  # A captured machine has no kernel to write to; the other one is applied all the same.
+  configure poisonctl.conf.d/60.conf "[watch]" "refresh = reserve-mem, e820"
+  p -q record 0x3800000
+  ends 69 p apply
+  says "$stderr" "reserve-mem: "
+  says "$output" "write grub: "
+}
+
+@test "a configuration that is not understood changes nothing, and says where" {
+  make_boot
+  p -q record 0x3400000
+  all_files > "$BATS_TEST_TMPDIR/before"
+  for line in "refresh = e821" "refesh = e820" "refresh e820" "refresh = kho"; do
+    configure poisonctl.conf "[watch]" "$line"
+    all_files > "$BATS_TEST_TMPDIR/before"
+    ends 65 p apply
+    says "$stderr" "/etc/poisonctl/poisonctl.conf: " "refresh"
+    ends 65 p apply e820
+    same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/before")"
+  done
+  configure poisonctl.conf "[list]" "bounds = frames=0,frames=1"
+  ends 65 p apply e820
+  says "$stderr" "poisonctl.conf: [list] bounds: 'frames=1'"
+}
+
+@test "the bounds of the configuration hold, and those of an option take their place" {
+  p -q record 0x3400000 0x3800000
+  configure poisonctl.conf "[list]" "bounds = frames=1"
+  ends 1 p plan e820
+  says "$output" "REFUSED  0x3800000-0x3800fff"
+  ends 0 p plan e820 --bounds frames=2
+}
+
+@test "reserve-mem is written to a device of this machine alone" {
+  p -q record 0x3400000
+  ends 69 p apply reserve-mem
+  says "$stderr" "reserve-mem: "
+  ends 64 p apply reserve-mem --undo
 }

@@ -7,7 +7,7 @@ load helpers
   has_shape poisonctl/backends-v1 p --json backends
   [ "$status" -eq 0 ]
   same "$(json "[(b['name'], b['reach'], b['available']) for b in it['backends']]")" \
-    "[('e820', 'excludes', True), ('devicetree', 'excludes', False), ('offline', 'excludes', True), ('initrd', 'carries', True), ('reserve-mem', 'carries', False)]"
+    "[('e820', 'excludes', True), ('devicetree', 'excludes', False), ('offline', 'excludes', True), ('initrd', 'carries', True), ('kho', 'carries', False), ('reserve-mem', 'carries', False)]"
 }
 
 @test "backends says why not" {

@@ -12,7 +12,7 @@ load helpers
   same "$(cd "$BATS_TEST_TMPDIR/root" && find . -mindepth 1 | sort | tr '\n' ' ')" \
     "./poisonctl ./poisonctl/handover "
   ends 0 p handover check "$BATS_TEST_TMPDIR/root/poisonctl/handover"
-  says "$output" "trust      accept" "to retire  4 KiB in 1 ranges"
+  says "$output" "trust      accept" "to retire  4 KiB in 1 range"
   # The same registry gives the same archive.
   ends 0 p emit initrd -o "$BATS_TEST_TMPDIR/again.cpio"
   cmp "$BATS_TEST_TMPDIR/list.cpio" "$BATS_TEST_TMPDIR/again.cpio"
@@ -36,7 +36,7 @@ load helpers
 @test "a carrier is shown as one, and its archive is no text" {
   p -q record 0x1800000
   ends 0 p plan initrd
-  says "$output" "initrd: carries 4 KiB in 1 ranges" "keeps nothing out before"
+  says "$output" "initrd: carries 4 KiB in 1 range" "keeps nothing out before"
   has_shape poisonctl/plan-v1 p --json plan initrd
   same "$(json "[(b['reach'], b['artifact']) for b in it['backends']]")" "[('carries', None)]"
   ends 64 p emit initrd

@@ -7,7 +7,7 @@ load helpers
   p -q record 0x3400000
   ends 0 p check
   same "$output" ""
-  says "$stderr" "1 records, no findings"
+  says "$stderr" "1 record, no findings"
   has_shape poisonctl/findings-v1 p --json check
   same "$(json "it['findings']")" "[]"
 }
@@ -99,7 +99,7 @@ sys.stdout.buffer.write(page)' > "$at/kernel/boot_params/data"
   printf 'address,kind\n0x3404000,deferred\n0x3406000,ue\n0x3408000,injected\n' > "$BATS_TEST_TMPDIR/list.csv"
   p -q collect csv "$BATS_TEST_TMPDIR/list.csv"
   ends 1 p plan --bounds frames=1 e820
-  says "$output" "covered  0x3406000-0x3406fff" "REFUSED  0x3404000-0x3404fff" "at most 1 frames" \
+  says "$output" "covered  0x3406000-0x3406fff" "REFUSED  0x3404000-0x3404fff" "(at most 1 frame)" \
     "REFUSED  0x3408000-0x3408fff: was put there by a test"
   ends 1 p --json plan --bounds frames=2 --include-injected e820
   same "$(json "sum(r['size'] for r in it['backends'][0]['covered'] + it['backends'][0]['refused'])")" \

@@ -72,7 +72,7 @@ load helpers
 @test "emit needs a backend that is here" {
   p -q record 0x3400000
   ends 64 p emit
-  ends 64 p emit kho
+  ends 64 p emit nothing
   rm -r "$MACHINE/sys/firmware"
   ends 69 p emit e820
   same "$output" ""

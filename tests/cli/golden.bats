@@ -10,6 +10,7 @@ normalised() {
     -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z/TIME/g' \
     -e 's/poisonctl [0-9]+\.[0-9]+\.[0-9]+/poisonctl VERSION/g' \
     -e 's/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/BOOT-ID/g' \
+    -e 's/(timestamp_seconds(\{[^}]*\})?) [0-9.]+/\1 TIME/' -e 's/version="[0-9.]+"/version="VERSION"/' \
     -e 's/"duration_us":[0-9]+/"duration_us":N/' \
     -e "s/uid $(id -u),/uid UID,/g" -e "s/\"uid\": $(id -u),/\"uid\": UID,/g"
 }
@@ -70,6 +71,8 @@ is_golden() {
   is_golden verify.json 1 --json verify
   is_golden status.txt 0 status
   is_golden status.json 0 --json status
+  is_golden map.txt 0 map
+  is_golden metrics.txt 0 metrics
 }
 
 @test "every golden file is compared with something" {

@@ -93,6 +93,18 @@ SHAPES = {
         "findings": [{"rule": text, "message": text}], "generation": integer, "created": time,
         "host": text, "topology": text, "page_size": integer, "ranges": integer,
         "public_key": text, "retire": [RANGE], "refused": [{**RANGE, "reason": text}]},
+    "poisonctl/kho-v1": {
+        "known_version": text,
+        "directions": [{"direction": one_of("in", "out"), "version": maybe(text),
+                        "memory_map": maybe(integer),
+                        "subtrees": [{"name": text, "address": maybe(integer),
+                                      "blob_size": maybe(integer), "bytes": integer,
+                                      "decoded": lambda value: value is None or bool(value)}]}],
+        "scratch": [RANGE], "findings": [text]},
+    "poisonctl/kho-receive-v1": {
+        "lists": [{"from": text, "trust": one_of("accept", "quarantine", "refuse"),
+                   "generation": integer, "ranges": integer, "bytes": integer}],
+        "taken": maybe(text), "added": integer, "quarantined": integer, "findings": [text]},
     "poisonctl/audit-v1": {
         "events": integer, "head": text, "first_bad": maybe(integer), "findings": [text],
         "checkpoint": maybe(lambda value: {"events", "time", "public_key"} == set(value))},
@@ -117,6 +129,7 @@ SHAPES = {
             "use": one_of("none", "free", "slab", "page-table", "reserved", "host", "huge",
                           "anonymous", "page-cache", "kernel"),
             "retirement": one_of(*RETIREMENT), "errno": integer, "how": text}],
+        "kept": [RANGE], "unsure": [RANGE],
         "refused": [{**RANGE, "reason": text}]},
 }
 

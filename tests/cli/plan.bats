@@ -10,7 +10,7 @@ load helpers
   [ "$status" -eq 1 ]
   local total='sum(r["size"] for r in'
   same "$(json "[b['name'] for b in it['backends']]")" \
-    "['e820', 'devicetree', 'offline', 'initrd', 'reserve-mem']"
+    "['e820', 'devicetree', 'offline', 'initrd', 'kho', 'reserve-mem']"
   # 2 MiB + 2 + 1 + 1 + 2 of 4 KiB: kernel, 0x3400000+8K, 0x1000000, 0x3fff000+8K, and two refused.
   same "$(json "{$total b['covered']) + $total b['refused']) for b in it['backends']}")" \
     "{$(((512 + 3 + 2 + 1 + 2 + 1 + 1) * 4096))}"
@@ -22,8 +22,8 @@ load helpers
   ends 0 p --json plan offline
   same "$(json "[b['name'] for b in it['backends']]")" "['offline']"
   same "$(json "it['backends'][0]['artifact']")" "0x3400000"
-  ends 64 p plan kho
-  says "$stderr" "there is no backend 'kho'"
+  ends 64 p plan nothing
+  says "$stderr" "there is no backend 'nothing'"
 }
 
 @test "plan is done when only an unavailable backend refuses, and 69 when that one was asked for" {
@@ -34,7 +34,7 @@ load helpers
   ends 69 p plan offline
   has_shape poisonctl/plan-v1 p --json plan
   same "$(json "[(b['available'], len(b['covered']), len(b['refused'])) for b in it['backends']]")" \
-    "[(True, 1, 0), (False, 0, 1), (False, 0, 1), (True, 1, 0), (False, 0, 1)]"
+    "[(True, 1, 0), (False, 0, 1), (False, 0, 1), (True, 1, 0), (False, 0, 1), (False, 0, 1)]"
 }
 
 @test "plan of an empty list has empty arrays" {
@@ -42,7 +42,7 @@ load helpers
   ends 0 p plan
   has_shape poisonctl/plan-v1 p --json plan
   same "$(json "[(b['covered'], b['refused'], b['artifact']) for b in it['backends']]")" \
-    "[([], [], ''), ([], [], None), ([], [], ''), ([], [], None), ([], [], '')]"
+    "[([], [], ''), ([], [], None), ([], [], ''), ([], [], None), ([], [], None), ([], [], '')]"
 }
 
 @test "plan for people names twenty ranges and counts the rest" {

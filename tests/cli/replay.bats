@@ -59,6 +59,28 @@ a_list() {
   says "$stderr" "trusted-keys:1: expected"
 }
 
+@test "poison-replay that cannot begin leaves the reason for status" {
+  a_list
+  echo rubbish > "$MACHINE/etc/poisonctl/trusted-keys"
+  ends 65 early --dry-run
+  [ ! -e "$MACHINE/run" ]
+  ends 65 early
+  output=$(report)
+  same "$(json "it['stage'], it['orders'], 'trusted-keys:1: expected' in it['not_replayed']")" \
+    "('initramfs', 0, True)"
+  ends 0 p status
+  says "$output" "nothing was replayed" "trusted-keys:1: expected"
+  trust_own_key
+  mv "$MACHINE/proc/iomem" "$BATS_TEST_TMPDIR/iomem"
+  ends 66 early
+  output=$(report)
+  says "$output" "proc/iomem"
+  mv "$BATS_TEST_TMPDIR/iomem" "$MACHINE/proc/iomem"
+  ends 1 early
+  output=$(report)
+  same "$(json "it['not_replayed'], it['orders']")" "('', 10)"
+}
+
 @test "poison-replay takes the newest list that is believed" {
   a_list
   local pstore=$MACHINE/sys/fs/pstore
@@ -102,6 +124,7 @@ a_list() {
 
 @test "poison-replay links no more than an initramfs has, but libfdt and fmt" {
   ends 0 readelf -d "$POISON_REPLAY"
+  says "$output" "[libc.so"
   local unknown
   unknown=$(printf '%s\n' "$output" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
     grep -vE '^(libc|libm|libgcc_s|libstdc\+\+|libcrypto|libfdt|libfmt|ld-linux.*|libasan|libubsan)\.so' || true)
@@ -156,7 +179,7 @@ a_list() {
   p -q record $RETIRED
   ends 0 p -q replay
   # The same frame, as an order that the kernel answered with EBUSY leaves it.
-  sed -i 's/"state":"already","use":"none","retirement":"effective"/"state":"taken","use":"kernel","retirement":"failed"/' \
+  sed -i "s/\"kept\":\\[\\]/\"kept\":[{\"address\":$((RETIRED)),\"size\":4096}]/" \
     "$MACHINE/run/poisonctl/replay.json"
   ends 1 p verify
   says "$output" failed "the kernel kept it"
@@ -168,6 +191,21 @@ a_list() {
   # In another boot nothing is known of it.
   echo 22222222-2222-3333-4444-555555555555 > "$MACHINE/proc/sys/kernel/random/boot_id"
   ends 0 p verify
+}
+
+@test "after a replay that was cut off, a flagged frame is in doubt" {
+  p -q record $RETIRED
+  tr -d '\n' < "$MACHINE/proc/sys/kernel/random/boot_id" > "$BATS_TEST_TMPDIR/boot"
+  mkdir -p "$MACHINE/run/poisonctl"
+  cp "$BATS_TEST_TMPDIR/boot" "$MACHINE/run/poisonctl/replay.lock"
+  ends 1 p verify
+  says "$output" unknown "a replay was cut off"
+  ends 1 p replay
+  says "$output" unknown "a replay was cut off"
+  same "$(cat "$MACHINE/run/poisonctl/replay.lock")" ""
+  # That one was whole, and knew no better.
+  ends 1 p verify
+  says "$output" unknown
 }
 
 @test "replay --from a handover that is believed, and of one that is not" {

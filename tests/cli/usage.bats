@@ -3,7 +3,7 @@
 
 load helpers
 
-VERBS="record collect watch list show status check plan backends emit verify capture kexec"
+VERBS="record collect watch list show status check plan backends emit verify capture kexec report map metrics"
 
 @test "help lists every verb and every option" {
   ends 0 "$POISONCTL" --help
@@ -27,6 +27,7 @@ VERBS="record collect watch list show status check plan backends emit verify cap
   says "$("$POISONCTL" emit --help)" --output --dtb --overlay BACKEND
   says "$("$POISONCTL" kexec --help)" --kernel --initrd --append --reuse-cmdline --load-only --force
   says "$("$POISONCTL" capture --help)" --without-page-flags DIR
+  says "$("$POISONCTL" report --help)" --output --check
   [ ! -e "$REGISTRY" ]
 }
 

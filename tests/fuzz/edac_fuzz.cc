@@ -45,6 +45,9 @@ class LinesSysRoot final : public SysRoot {
   [[nodiscard]] Result<std::unique_ptr<Attribute>> open_attribute(std::string_view) const override {
     return Error{ErrorCode::kBug, "a source never writes", 0};
   }
+  [[nodiscard]] Result<UniqueFd> open_lock(std::string_view) const override {
+    return Error{ErrorCode::kBug, "a source never locks", 0};
+  }
   [[nodiscard]] Result<void> replace_file(std::string_view, std::string_view,
                                           mode_t) const override {
     return Error{ErrorCode::kBug, "a source never writes", 0};

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Puts the kernels and programs for the QEMU tests into a cache folder. No root needed.
+"""Puts the kernels, programs, systems and libraries for the QEMU tests into a cache folder. No root needed.
 
     fetch-kernels.py [--cache DIR] [--refresh] [NAME...]
 
@@ -17,9 +17,9 @@ import kernels
 
 
 def main() -> int:
-    everything = [*kernels.KERNELS, *kernels.PROGRAMS]
+    everything = kernels.everything()
     usual = [name for name in everything
-             if name in kernels.KERNELS or kernels.PROGRAMS[name].by_default]
+             if name not in kernels.PROGRAMS or kernels.PROGRAMS[name].by_default]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
                         help="default: %(default)s")

@@ -11,6 +11,7 @@ done
 
 exec 3<>/dev/ttyS1 # without it the shell ends here, and the host shows the console
 stty raw -echo 115200 <&3
+echo >&3 # UEFI firmware shows its console on every serial port, and ends no line
 echo "hello $boot $(uname -r) $(cat /proc/sys/kernel/random/boot_id)" >&3
 
 # decode LENGTH BASE64: to stdout; fails when characters were lost on the way. An empty text is "-".

@@ -1,10 +1,14 @@
-"""What the guests boot and run from packages: kernels, and a few programs that are not installed.
+"""What the guests boot and run from packages: kernels, a few programs that are not installed, a whole
+operating system, and the libraries that programs for other machines are built with.
 
-Everything is a Debian package, fetched with apt into a cache folder outside the checkout:
+Everything is a Debian package, fetched with apt into a cache folder outside the checkout; one kernel
+is built from the package of the kernel's source (kernel_build.py):
 
     CACHE/NAME/VERSION/entry.json     what is in the entry; written last
     CACHE/NAME/VERSION/vmlinuz, config, modules/*.ko      (a kernel)
     CACHE/NAME/VERSION/PROGRAM, lib/*.so*, share/*        (a program)
+    CACHE/NAME/VERSION/root.tar                           (an operating system)
+    CACHE/NAME/VERSION/root/usr/...                       (libraries and their headers)
     CACHE/NAME/current -> VERSION     the version the tests use
 
 An entry is put together in a staging folder and renamed into place, so a folder that has a version
@@ -32,18 +36,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
+import kernel_build
+from errors import MissingPrerequisite
+
+FOLDER = Path(__file__).resolve().parent
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FETCH_ATTEMPTS = 4
 FETCH_TIMEOUT_SECONDS = 300
+SYSTEM_TIMEOUT_SECONDS = 900  # 60 on an idle machine
 
 # Names under which a Debian archive (not some vendor's repository) appears in sources.list.
 DEBIAN_SUITES = frozenset(
     "oldoldstable oldstable stable testing unstable bookworm trixie forky duke sid".split()
 )
-
-
-class MissingPrerequisite(Exception):
-    """Something that must be installed, built or fetched before a test can run is not there."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class KernelSpec:
     source: PackageSource
     modules: tuple[str, ...]  # what guests load; dependencies are added, built-in ones are fine
     arch: str = "x86_64"
+    fragment: Path | None = None  # the package is source: built with these options
 
 
 BOOKWORM = ("bookworm", "bookworm-updates", "bookworm-security")
@@ -74,17 +80,28 @@ KERNELS = {
     "debian12": KernelSpec(
         PackageSource(BOOKWORM, "linux-image-amd64", KERNEL_PARTS),
         # crc32c_generic: ext4 asks the crypto API for it by alias, so no dependency names it.
+        # nd_e820, nd_pmem: persistent memory, by an option.
         modules=("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "hwpoison-inject",
-                 "mce-inject"),
+                 "mce-inject", "nd_e820", "nd_pmem"),
     ),
     "newest": KernelSpec(
         PackageSource(("sid",), "linux-image-cloud-amd64", KERNEL_PARTS),
         modules=("virtio_pci", "virtio_blk", "ext4", "hwpoison-inject", "mce-inject", "cxl_acpi",
-                 "cxl_pci", "cxl_mem"),
+                 "cxl_pci", "cxl_mem", "nd_e820", "nd_pmem"),
     ),
     "arm64": KernelSpec(
         PackageSource(("sid",), "linux-image-cloud-arm64", KERNEL_PARTS), modules=(),
         arch="aarch64",
+    ),
+    # Pages of 16 KiB.
+    "arm64-16k": KernelSpec(
+        PackageSource(("sid",), "linux-image-arm64-16k", KERNEL_PARTS), modules=(),
+        arch="aarch64",
+    ),
+    # With what Debian builds no kernel with: kexec handover, live update, pmsg.
+    "own": KernelSpec(
+        PackageSource(("sid",), "linux-source", r"^linux-source-\d"),
+        modules=(), fragment=FOLDER / "own-kernel.config",
     ),
 }
 
@@ -115,12 +132,60 @@ PROGRAMS = {
         PackageSource(("bookworm-backports",), "rasdaemon", r"^$"), "rasdaemon", by_default=False),
 }
 
+@dataclass(frozen=True)
+class SystemSpec:
+    """An operating system without a kernel: what mmdebstrap makes of these packages."""
+
+    suites: tuple[str, ...]
+    packages: tuple[str, ...]
+    version_of: str  # the package whose version names the entry
+
+    @property
+    def arch(self) -> str:
+        return "x86_64"
+
+
+SYSTEMS = {
+    # systemd, both makers of an initramfs (dracut-core: the package dracut would remove
+    # initramfs-tools), update-grub, and the libraries of our programs.
+    "debian12-system": SystemSpec(
+        BOOKWORM,
+        ("systemd-sysv", "udev", "kmod", "initramfs-tools", "dracut-core", "kexec-tools",
+         "busybox-static", "cpio", "zstd", "e2fsprogs", "procps", "grub2-common",
+         "libboost-program-options1.74.0", "libfmt9", "libsqlite3-0", "libssl3", "libfdt1",
+         "libtracefs1", "libtraceevent1"),
+        "systemd-sysv"),
+}
+
+
+@dataclass(frozen=True)
+class LibrariesSpec:
+    """What a program is built with for another kind of machine than this: packages, unpacked."""
+
+    suites: tuple[str, ...]
+    packages: tuple[str, ...]
+    follow: str  # as PackageSource.follow
+    version_of: str  # the package whose version names the entry
+    arch: str
+
+
+LIBRARIES = {
+    # As in packaging/dependencies/debian.txt, so that the build is the same as here. The C and C++
+    # libraries come with the compiler.
+    "arm64-libraries": LibrariesSpec(
+        BOOKWORM,
+        ("libboost-program-options-dev", "libfdt-dev", "libfmt-dev", "libsqlite3-dev",
+         "libssl-dev", "libtraceevent-dev", "libtracefs-dev", "nlohmann-json3-dev"),
+        r"^lib(boost|fdt|fmt|sqlite3|ssl|tracefs|traceevent)", "libssl-dev", "aarch64"),
+}
+
 # Without these no scenario can work; looked at when a kernel is fetched, so that the message names
 # the kernel and not the symptom.
 NEEDED_CONFIG = {
     "x86_64": ("MEMORY_FAILURE X86_MCE KEXEC_FILE PROC_PAGE_MONITOR DEVTMPFS BLK_DEV_INITRD "
                "SERIAL_8250_CONSOLE FIRMWARE_MEMMAP").split(),
-    "aarch64": "OF_RESERVED_MEM EFI DEVTMPFS BLK_DEV_INITRD SERIAL_AMBA_PL011_CONSOLE".split(),
+    "aarch64": ("OF_RESERVED_MEM EFI DEVTMPFS BLK_DEV_INITRD SERIAL_AMBA_PL011_CONSOLE "
+                "MEMORY_FAILURE PROC_PAGE_MONITOR").split(),
 }
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -134,6 +199,10 @@ class Kernel:
     vmlinuz: Path
     config: Path
     modules: tuple[Path, ...]  # in the order in which they have to be loaded
+
+    def variant(self, name: str) -> Path:
+        """Another image of the same configuration (kernel_build.VARIANTS)."""
+        return self.vmlinuz.with_name(f"vmlinuz-{name}")
 
 
 @dataclass(frozen=True)
@@ -170,13 +239,27 @@ def find_program(cache: Path, name: str) -> Program:
                    tuple(folder / "share" / part for part in spec.data))
 
 
+def find_system(cache: Path, name: str) -> Path:
+    """The archive with the root folder of the cached operating system called `name`."""
+    return _current_entry(cache, name)[0] / "root.tar"
+
+
+def find_libraries(cache: Path, name: str) -> Path:
+    """The root folder of the cached libraries called `name`."""
+    return _current_entry(cache, name)[0] / "root"
+
+
+def everything() -> list[str]:
+    return [*KERNELS, *PROGRAMS, *SYSTEMS, *LIBRARIES]
+
+
 def fetch(cache: Path, name: str, refresh: bool = False) -> str:
     """Makes sure that `name` is in the cache; returns one line that says what is there now."""
     if not refresh:
         with contextlib.suppress(MissingPrerequisite):
             return _describe(cache, name)
-    if name not in KERNELS and name not in PROGRAMS:
-        known = ", ".join([*KERNELS, *PROGRAMS])
+    if name not in everything():
+        known = ", ".join(everything())
         raise MissingPrerequisite(f"nothing is known about '{name}'; known are: {known}")
     cache.mkdir(parents=True, exist_ok=True)
     with _only_one_fetcher(cache):
@@ -197,7 +280,13 @@ def _wanted(name: str) -> dict:
     """What the entry must have been made from; an entry made from an older wish is no use."""
     if name in KERNELS:
         spec = KERNELS[name]
-        return {"package": spec.source.package, "modules": list(spec.modules)}
+        wanted = {"package": spec.source.package, "modules": list(spec.modules)}
+        if spec.fragment:
+            wanted["build"] = kernel_build.identity(spec.fragment)
+        return wanted
+    if name in SYSTEMS or name in LIBRARIES:
+        spec = SYSTEMS.get(name) or LIBRARIES[name]
+        return {"package": spec.version_of, "packages": list(spec.packages)}
     return {"package": PROGRAMS[name].source.package}
 
 
@@ -250,6 +339,12 @@ def _publish(cache: Path, name: str, version: str, built: Path, staging: Path) -
 
 
 def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
+    if name in SYSTEMS:
+        _make_system(cache, name, staging)
+        return
+    if name in LIBRARIES:
+        _unpack_libraries(cache, name, staging)
+        return
     spec = KERNELS.get(name) or PROGRAMS[name]
     source = spec.source
     apt = _PrivateApt(cache / ".apt" / name, source.suites, DEBIAN_ARCHITECTURES[spec.arch])
@@ -267,10 +362,57 @@ def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
     entry = {"package": source.package, "version": version, "wanted": _wanted(name)}
     built = staging / "entry"
     built.mkdir()
-    if name in KERNELS:
+    if name in KERNELS and KERNELS[name].fragment:
+        archive = _only(list(tree.glob("usr/src/linux-source-*.tar.xz")), "linux-source-*.tar.xz",
+                        packages)
+        entry |= kernel_build.build(archive, KERNELS[name].fragment, staging, built)
+        version += f"-{entry['wanted']['build'][:12]}"
+    elif name in KERNELS:
         entry |= _collect_kernel(KERNELS[name], tree, built, packages)
     else:
         _collect_program(PROGRAMS[name], tree, built, packages)
+    (built / "entry.json").write_text(json.dumps(entry, indent=2) + "\n")
+    _publish(cache, name, version.replace(":", "%3a"), built, staging)
+
+
+def _make_system(cache: Path, name: str, staging: Path) -> None:
+    spec = SYSTEMS[name]
+    apt = _PrivateApt(cache / ".apt" / name, spec.suites, DEBIAN_ARCHITECTURES[spec.arch])
+    apt.update()
+    version = apt.version(spec.version_of)
+    with contextlib.suppress(MissingPrerequisite):
+        folder, entry = _current_entry(cache, name)
+        if entry["version"] == version:
+            return
+    built = staging / "entry"
+    built.mkdir()
+    # What nobody reads in a guest is left out.
+    excludes = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale")]
+    _run(["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar",
+          f"--include={','.join(spec.packages)}", *excludes, spec.suites[0],
+          str(built / "root.tar"), str(apt.sources)], timeout=SYSTEM_TIMEOUT_SECONDS)
+    entry = {"package": spec.version_of, "version": version, "wanted": _wanted(name)}
+    (built / "entry.json").write_text(json.dumps(entry, indent=2) + "\n")
+    _publish(cache, name, version.replace(":", "%3a"), built, staging)
+
+
+def _unpack_libraries(cache: Path, name: str, staging: Path) -> None:
+    spec = LIBRARIES[name]
+    apt = _PrivateApt(cache / ".apt" / name, spec.suites, DEBIAN_ARCHITECTURES[spec.arch])
+    apt.update()
+    version = apt.version(spec.version_of)
+    with contextlib.suppress(MissingPrerequisite):
+        folder, entry = _current_entry(cache, name)
+        if entry["version"] == version:
+            return
+    packages = {package for wanted in spec.packages for package in
+                apt.with_dependencies(PackageSource(spec.suites, wanted, spec.follow))}
+    built = staging / "entry"
+    built.mkdir()
+    for archive in apt.download(sorted(packages), staging):
+        _run(["dpkg-deb", "-x", str(archive), str(built / "root")])
+        archive.unlink()
+    entry = {"package": spec.version_of, "version": version, "wanted": _wanted(name)}
     (built / "entry.json").write_text(json.dumps(entry, indent=2) + "\n")
     _publish(cache, name, version.replace(":", "%3a"), built, staging)
 
@@ -384,7 +526,7 @@ class _PrivateApt:
             )
         for sub in ("lists/partial", "cache/archives/partial"):
             (folder / sub).mkdir(parents=True, exist_ok=True)
-        sources = folder / "sources.list"
+        sources = self.sources = folder / "sources.list"
         sources.write_text("".join(
             f"deb [signed-by={ARCHIVE_KEYRING}] {uri} {suite} main\n"
             for suite, uri in _archive_addresses(suites)
@@ -475,18 +617,19 @@ def _run_with_retries(command: list[str], cwd: Path | None = None) -> str:
     raise AssertionError("not reached")
 
 
-def _run(command: list[str], cwd: Path | None = None) -> str:
+def _run(command: list[str], cwd: Path | None = None,
+         timeout: float = FETCH_TIMEOUT_SECONDS) -> str:
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL, timeout=FETCH_TIMEOUT_SECONDS)
+                              stdin=subprocess.DEVNULL, timeout=timeout)
     except FileNotFoundError:
         raise MissingPrerequisite(
-            f"{command[0]} is not installed; the kernels come from Debian packages, which takes "
-            "apt and dpkg"
+            f"{command[0]} is not installed; what the guests run comes from Debian packages, which "
+            "takes apt, dpkg and mmdebstrap"
         ) from None
     except subprocess.TimeoutExpired:
         raise MissingPrerequisite(
-            f"'{_short(command)}' did not end within {FETCH_TIMEOUT_SECONDS} s"
+            f"'{_short(command)}' did not end within {timeout:.0f} s"
         ) from None
     if done.returncode != 0:
         raise MissingPrerequisite(

@@ -70,7 +70,7 @@ class Initramfs:
         machine than this."""
         self._entries: dict[str, tuple[int, bytes]] = {}  # path without leading / -> mode, data
         busybox = busybox or Path(need_program("busybox", "busybox-static"))
-        if _shared_libraries(busybox, None):
+        if shared_libraries(busybox, None):
             raise MissingPrerequisite(f"{busybox} is linked dynamically; install busybox-static")
         self.add_file("/bin/busybox", busybox.read_bytes(), 0o755)
         self._add(PurePosixPath("/bin/sh"), stat.S_IFLNK | 0o777, b"busybox")
@@ -90,11 +90,30 @@ class Initramfs:
 
     def add_program(self, program: Path, path: str, library_path: Path | None = None) -> None:
         """A program of this machine and all shared libraries it needs; those go to /lib."""
-        self.add_file(path, _without_debug_information(program), 0o755)
-        for name, library in _shared_libraries(program, library_path):
+        self.add_file(path, without_debug_information(program), 0o755)
+        for name, library in shared_libraries(program, library_path):
             # The loader is asked for by its full path, the rest by name.
             where = name if name.startswith("/") else f"/lib/{name}"
             self.add_file(where, library.read_bytes(), 0o755)
+
+    def add_foreign_program(self, program: Path, path: str, folder: Path, compiler: str) -> None:
+        """A program without debug information for another kind of machine, which this one cannot
+        ask for its libraries: they are in `folder`, or come with the compiler; they go to /lib."""
+        self.add_file(path, program.read_bytes(), 0o755)
+        left = [program]
+        for file in left:  # grows while we go
+            for name in _needed_by(file):
+                if f"lib/{name}" in self._entries:
+                    continue
+                library = folder / name
+                if not library.is_file():
+                    said = run_on_host([compiler, f"-print-file-name={name}"]).stdout.decode()
+                    library = Path(said.strip())
+                if not library.is_file():
+                    raise MissingPrerequisite(f"{file} needs {name}, which is neither in {folder} "
+                                              f"nor a part of {compiler}")
+                self.add_file(f"/lib/{name}", library.read_bytes(), 0o755)
+                left.append(library)
 
     def write(self, path: Path) -> Path:
         # Compressed: kexec computes and checks a hash of every byte, which takes long under
@@ -136,7 +155,7 @@ def _cpio_entry(number: int, name: str, mode: int, data: bytes) -> bytes:
     return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
 
 
-def _without_debug_information(program: Path) -> bytes:
+def without_debug_information(program: Path) -> bytes:
     """The program as it would be packaged: debug information can be most of a build's size."""
     if not program.is_file():
         raise MissingPrerequisite(f"{program} is not there; build it first")
@@ -148,7 +167,12 @@ def _without_debug_information(program: Path) -> bytes:
         return Path(stripped.name).read_bytes()
 
 
-def _shared_libraries(program: Path, library_path: Path | None) -> list[tuple[str, Path]]:
+def strip_program(program: Path) -> None:
+    """In place."""
+    program.write_bytes(without_debug_information(program))
+
+
+def shared_libraries(program: Path, library_path: Path | None) -> list[tuple[str, Path]]:
     """(name or full path asked for, file) of each library that ldd finds; none if static."""
     environment = dict(os.environ, LC_ALL="C")
     if library_path:
@@ -168,6 +192,17 @@ def _shared_libraries(program: Path, library_path: Path | None) -> list[tuple[st
     return found
 
 
+def _needed_by(program: Path) -> list[str]:
+    """The names of the libraries that a program, or a library, asks for, of whatever machine it is;
+    the loader is the one of the C library."""
+    listing = run_on_host([need_program("readelf", "binutils"), "-d", str(program)],
+                          environment=dict(os.environ, LC_ALL="C"))
+    if listing.returncode != 0:
+        raise MissingPrerequisite(f"{program}: expected a program in ELF format: "
+                                  f"{listing.stderr.decode().strip()}")
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", listing.stdout.decode())
+
+
 def make_disk(image: Path, size_mib: int, contents: dict[str, Path]) -> Path:
     """An ext4 image that holds `contents` (path in the image -> file here). Nothing is mounted."""
     tree = image.with_suffix(".tree")
@@ -183,6 +218,24 @@ def make_disk(image: Path, size_mib: int, contents: dict[str, Path]) -> Path:
     shutil.rmtree(tree)
     if made.returncode != 0:
         raise GuestError(f"mke2fs could not make {image}: {made.stderr.decode().strip()}")
+    return image
+
+
+def make_system_disk(image: Path, size_mib: int, archive: Path, tree: Path) -> Path:
+    """An ext4 image with the root folder in `archive` (a tar file) and, over it, the files of the
+    folder `tree`; all of those belong to root. Nothing is mounted, and no root is needed."""
+    script = ('mkdir "$1.root" && tar -x -f "$2" -C "$1.root" --exclude="./dev/*" && '
+              'chown -R 0:0 "$3" && cp -a "$3/." "$1.root/" && '
+              'mke2fs -q -t ext4 -b 4096 -d "$1.root" "$1" "$4M"; '
+              'status=$?; rm -rf "$1.root"; exit $status')
+    image.unlink(missing_ok=True)
+    need_program("mke2fs", "e2fsprogs")
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    made = run_on_host([need_program("fakeroot", "fakeroot"), "sh", "-c", script, "sh", str(image),
+                        str(archive), str(tree), str(size_mib)], timeout=BOOT_SECONDS,
+                       environment=dict(os.environ, PATH=path))
+    if made.returncode != 0:
+        raise GuestError(f"cannot make {image}: {made.stderr.decode().strip()}")
     return image
 
 
@@ -306,7 +359,10 @@ class Guest:
         """The kernel parameters of the next boot, with `extra` at their end."""
         # panic=-1 with -no-reboot: a panic ends QEMU at once instead of running into a time limit.
         # mitigations=off: page table isolation makes the emulator several times slower.
+        # no_timer_check: on a busy host the emulated timer misses the few ticks that x86 waits for
+        # before it panics (arch/x86/kernel/apic/io_apic.c, timer_irq_works).
         words = [f"console={self._architecture.console}", "panic=-1", "quiet", "mitigations=off",
+                 "no_timer_check",
                  f"rig.boot={self.boot_number}", self._append, extra]
         return " ".join(word for word in words if word)
 
@@ -419,7 +475,8 @@ class Guest:
             "chardev:control",
             "-chardev", f"socket,id=qmp,fd={qmp_end.fileno()}", "-mon", "chardev=qmp,mode=control",
             "-drive", f"file={_escape_commas(disk)},if=none,id=disk,format=raw,cache=writeback",
-            "-device", "virtio-blk-pci,drive=disk",
+            # bootindex: UEFI connects no other disks, and a boot loader would not see this one.
+            "-device", "virtio-blk-pci,drive=disk" + (",bootindex=1" if machine.loader else ""),
             *machine.extra,
         ]
         self._log.write(shlex.join(arguments) + "\n")
@@ -513,13 +570,41 @@ class Guest:
         return GuestError("\n".join(parts))
 
 
+class SystemGuest(Guest):
+    """A guest with an operating system that systemd started; guest-control.sh is a service of it."""
+
+    SHUTDOWN_SECONDS = 180  # 5 to 20 on an idle machine
+
+    def kexec(self, vmlinuz: str, initramfs: str, extra: str = "") -> None:
+        self._load(vmlinuz, initramfs, extra)
+        # The command must not end, or its answer would be taken for a refusal.
+        self.start_next("systemctl kexec && sleep 600")
+
+    def kexec_at_once(self, vmlinuz: str, initramfs: str, extra: str = "") -> None:
+        """Without a shutdown: no process is told anything."""
+        self._load(vmlinuz, initramfs, extra)
+        self.start_next("sync && kexec -e")
+
+    def _load(self, vmlinuz: str, initramfs: str, extra: str) -> None:
+        self.boot_number += 1
+        line = shlex.quote(self.command_line(extra))
+        self.check(f"kexec -s -l {vmlinuz} --initrd={initramfs} --command-line={line}")
+
+    def power_off(self) -> None:
+        self._send_request("systemctl poweroff && sleep 600", b"")
+        try:
+            self._process.wait(self.SHUTDOWN_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise self._error(f"QEMU still ran {self.SHUTDOWN_SECONDS} s after poweroff") from None
+
+
 def boot_once(kernel: Kernel, initrd: Path, results: Path, memory_mib: int,
-              extra: tuple[str, ...] = ()) -> str:
-    """Boots a machine whose init (report-init.sh) reports on the console and powers off; the
-    console's text."""
+              extra: tuple[str, ...] = (), cpu: str = "") -> str:
+    """Boots a machine whose init (report-init.sh, replay-init.sh) reports on the console and powers
+    off; the console's text. `cpu`: as Machine.cpu."""
     kind = ARCHITECTURES[kernel.arch]
     arguments = [need_program(kind.qemu, kind.qemu_package), "-accel", "tcg", "-machine",
-                 kind.machine, "-cpu", kind.cpu, "-m", str(memory_mib), "-nodefaults", "-display",
+                 kind.machine, "-cpu", cpu or kind.cpu, "-m", str(memory_mib), "-nodefaults", "-display",
                  "none", "-no-reboot", "-serial", "stdio", "-kernel", str(kernel.vmlinuz),
                  "-initrd", str(initrd), "-append", f"console={kind.console} panic=-1 quiet",
                  *extra]

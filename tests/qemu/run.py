@@ -2,8 +2,8 @@
 """Runs one scenario on a real kernel under QEMU.
 
     run.py SCENARIO --kernel NAME --poisonctl FILE [--poison-replay FILE]
-           [--alloc-sweep FILE] [--poison-memory FILE] [--datagrams FILE]
-           [--cache DIR] [--results DIR]
+           [--arm64-replay FILE] [--alloc-sweep FILE] [--poison-memory FILE] [--datagrams FILE]
+           [--cache DIR] [--results DIR] [--chain N]
 
 Exit status: 0 the scenario holds; 1 it does not, or the guest failed; 2 a prerequisite is missing
 (which is a failure too: nothing was tested).
@@ -41,6 +41,8 @@ def parse_arguments() -> argparse.Namespace:
                         help="the program under test; runs in the guest with its libraries")
     parser.add_argument("--poison-replay", type=Path, metavar="FILE",
                         help="the program of the initramfs (default: beside poisonctl)")
+    parser.add_argument("--arm64-replay", type=Path, metavar="FILE",
+                        help="the same for arm64, made by cross-build.py")
     parser.add_argument("--alloc-sweep", type=Path, metavar="FILE",
                         help="static build of alloc_sweep.c (default: built with cc)")
     parser.add_argument("--poison-memory", type=Path, metavar="FILE",
@@ -52,6 +54,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, metavar="DIR",
                         help="console logs, images (default: a new folder under the system's "
                              "folder for temporary files)")
+    parser.add_argument("--chain", type=int, default=2, metavar="N",
+                        help="cold boots, and kexecs, of a chain that may have any number "
+                             "(default: %(default)s, for time's sake)")
     return parser.parse_args()
 
 
@@ -81,6 +86,8 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
         results=results,
         poison_replay=arguments.poison_replay or arguments.poisonctl.absolute().parent
         / "poison-replay",
+        chain=arguments.chain,
+        arm64_replay=arguments.arm64_replay,
     )
 
 

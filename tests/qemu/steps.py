@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
 import rig
-from kernels import Kernel, Program, find_kernel, find_program
+from kernels import Kernel, Program, find_kernel, find_libraries, find_program
 
 # Enough for the kernel to turn on transparent huge pages (it does so above 512 MiB), so that the
 # sweep takes huge and small pages.
@@ -64,12 +64,20 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
 
 
 def subtract(ranges: Iterable[Range], holes: Iterable[Range]) -> list[Range]:
-    left = merge(ranges)
-    for hole_start, hole_end in holes:
-        pieces = []
-        for start, end in left:
-            pieces += [(start, min(end, hole_start)), (max(start, hole_end), end)]
-        left = [(start, end) for start, end in pieces if start < end]
+    left = []
+    holes = merge(holes)
+    first = 0  # the first hole that does not end before the range
+    for start, end in merge(ranges):
+        while first < len(holes) and holes[first][1] <= start:
+            first += 1
+        at = first
+        while at < len(holes) and holes[at][0] < end:
+            if start < holes[at][0]:
+                left.append((start, holes[at][0]))
+            start = max(start, holes[at][1])
+            at += 1
+        if start < end:
+            left.append((start, end))
     return left
 
 
@@ -100,6 +108,16 @@ def expect_same_ranges(seen: Iterable[Range], expected: Iterable[Range], what: s
     expect(not extra and not lacking, f"{what}: too many: {show(extra)}; missing: {show(lacking)}")
 
 
+def wait_until(holds: Callable[[], bool], otherwise: Callable[[], str],
+               seconds: float = rig.BOOT_SECONDS) -> None:
+    """Asks again and again; `otherwise` says what there is instead."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise ScenarioFailure(otherwise())
+        time.sleep(1)
+
+
 @dataclass
 class Bench:
     """What run.py gives a scenario: the programs, the kernel, and where results go."""
@@ -113,8 +131,10 @@ class Bench:
     machine: rig.Machine = MACHINE
     helpers: tuple[Path, ...] = ()  # further programs of ours in the guests
     poison_replay: Path | None = None
+    arm64_replay: Path | None = None  # the same for arm64
     replays: bool = False  # guests have poison-replay and the script that starts it at boot
     more_programs: tuple[Program, ...] = ()  # and of packages
+    chain: int = 2  # cold boots, and kexecs, of a chain that may have any number
     _started: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
@@ -125,6 +145,9 @@ class Bench:
 
     def fetched_program(self, name: str) -> Program:
         return find_program(self.cache, name)
+
+    def fetched_libraries(self, name: str) -> Path:
+        return find_libraries(self.cache, name)
 
     def initramfs(self, kernel: Kernel) -> Path:
         made = rig.Initramfs(kernel)
@@ -297,6 +320,9 @@ class E820Plan:
     reasons: list[str]
 
 
+GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1; no text of ours begins so
+
+
 class Poisonctl:
     """The program under test, in a guest or on this machine."""
 
@@ -307,8 +333,14 @@ class Poisonctl:
     @classmethod
     def in_guest(cls, guest: rig.Guest, registry: str = REGISTRY) -> Poisonctl:
         def execute(words: list[str]) -> tuple[int, str, str]:
-            result = guest.run(shlex.join(["poisonctl", *words]))
-            return result.status, result.text, result.errors
+            # Megabytes of JSON would take minutes on the serial port.
+            result = guest.run(f"{shlex.join(['poisonctl', *words])} >/run/answer; status=$?; "
+                               "if [ $(wc -c </run/answer) -lt 65536 ]; then cat /run/answer; "
+                               "else gzip -1 </run/answer; fi; exit $status")
+            output = result.stdout
+            if output.startswith(GZIP_MAGIC):
+                output = gzip.decompress(output)
+            return result.status, output.decode(), result.errors
 
         return cls(execute, ["--registry", registry])
 

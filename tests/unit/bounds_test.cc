@@ -174,6 +174,39 @@ TEST(Bounds, TheDefaultsSuitASmallMachineAndALargeOne) {
   }
 }
 
+// Counting alone must come to the same answer as making the list.
+TEST(Bounds, WhatIsCountedPassesABoundExactlyWhenTheListIsCut) {
+  TestMachine machine = machine_with(8 * kGib);
+  machine.nodes = {{range(0, 4 * kGib - 1), 0}, {range(4 * kGib, 8 * kGib - 1), 1}};
+  struct Case {
+    ByteRange wanted;
+    Bounds bounds;
+    std::string_view says;
+  };
+  const Case cases[] = {
+      {range(0, 16 * kPage - 1), {}, ""},
+      {range(0, 16 * kPage - 1), {.frames = 16}, ""},
+      {range(0, 16 * kPage - 1), {.frames = 15}, "at most 15 frames"},
+      {range(0, 100 * kMib - 1), {.per_mille = 2, .node_per_mille = 1000}, "at most 2 per mille"},
+      {range(5 * kGib, 5 * kGib + 100 * kMib - 1),
+       {.per_mille = 1000, .node_per_mille = 5},
+       "of the RAM of node 1"},
+      {range(0, kGib - 1), {}, "the limit is 100 per mille"},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.says);
+    const Claim claims[] = {{.range = c.wanted}};
+    const bool cut = !bound_all(claims, machine, c.bounds).refused.empty();
+    std::vector<std::uint64_t> of_nodes;
+    for (const NodeRange& node : machine.nodes) {
+      of_nodes.push_back(set_of({c.wanted}).within(node.range).bytes());
+    }
+    const std::string bound = passed_bound(c.wanted.size(), of_nodes, machine.view(), c.bounds);
+    EXPECT_EQ(bound.empty(), !cut);
+    EXPECT_NE(bound.find(c.says), std::string::npos) << bound;
+  }
+}
+
 TEST(Bounds, KeptAndRefusedAddUpOnRandomLists) {
   std::mt19937_64 random(20260301);
   constexpr EventKind kKinds[] = {EventKind::kUncorrected, EventKind::kCorrected,
@@ -236,20 +269,20 @@ TEST(RetireList, ChecksThenBoundsAndAddsUp) {
   EXPECT_EQ(made.list.frames, set_of({frame_at(7)}));
   ASSERT_EQ(made.list.refused.size(), 2U);
   EXPECT_EQ(made.list.refused[0].range, frame_at(9));
-  EXPECT_NE(made.list.refused[0].reason.find("at most 1 frames"), std::string::npos);
+  EXPECT_NE(made.list.refused[0].reason.find("(at most 1 frame)"), std::string::npos);
   EXPECT_EQ(made.list.refused[1].range, range(kGib, kGib + kPage - 1));
   EXPECT_EQ(made.findings.size(), 2U);
 }
 
 // What the kernel had before it could be retired is to be kept out by the next command line first,
 // and what that command line keeps out must not lose its place to others for it.
-TEST(RetireList, WhatFailedOrIsKeptOutNowComesFirst) {
+TEST(RetireList, WhatIsInUseOrKeptOutNowComesFirst) {
   TestMachine machine{.map = MemoryMap({{range(0, 20 * kPage - 1), 0, "System RAM"},
                                         {range(20 * kPage, 21 * kPage - 1), 0, "Unusable memory"},
                                         {range(21 * kPage, kGib - 1), 0, "System RAM"}},
                                        {{range(0, kGib - 1), "System RAM"}})};
   std::vector<Record> records;
-  for (const std::uint64_t frame : {5U, 10U, 15U, 20U}) {
+  for (const std::uint64_t frame : {5U, 10U, 15U, 20U, 25U, 30U, 35U}) {
     Record record = empty_record(1, frame_at(frame), Time());
     record.condition = Condition::kFaulty;
     record.severity = EventKind::kUncorrected;
@@ -258,10 +291,16 @@ TEST(RetireList, WhatFailedOrIsKeptOutNowComesFirst) {
   records[1].last_outcome = Retirement::kFailed;
   records[1].outcome_boot_id = "a boot before this one";
   records[2].last_outcome = Retirement::kEffective;
+  // Nobody has it: a replay retires it.
+  records[4].last_outcome = Retirement::kPending;
+  records[4].outcome_how = kHowFree;
+  records[5].last_outcome = Retirement::kPending;
+  records[5].outcome_how = "in use by a process";
+  records[6].last_outcome = Retirement::kUnknown;
   const CheckedList made =
       make_retire_list(std::span<const Record>(records), machine.view(), {}, 1);
-  EXPECT_EQ(made.list.frames.bytes(), 4 * kPage);
-  EXPECT_EQ(made.list.beyond_replay, set_of({frame_at(10), frame_at(20)}));
+  EXPECT_EQ(made.list.frames.bytes(), 7 * kPage);
+  EXPECT_EQ(made.list.beyond_replay, set_of({frame_at(10), frame_at(20), frame_at(30)}));
 }
 
 TEST(Bounds, TheirText) {

@@ -243,6 +243,23 @@ TEST(Check, EachRuleHasItsSeverityAndRefusesOrNot) {
   }
 }
 
+// The firmware still calls it RAM, no list for RAM reaches it: memmap=64K!1M.
+TEST(Check, RamThatAnOptionMadePersistentMemory) {
+  const MemoryMap map = map_of(
+      "00001000-000fffff : System RAM\n"
+      "00100000-0010ffff : Persistent Memory (legacy)\n"
+      "  00100000-0010ffff : namespace0.0\n"
+      "00110000-003fffff : System RAM\n",
+      {{range(0x1000, 0x3fffff), "System RAM"}});
+  const Record records[] = {record_of(range(0x10f000, 0x10ffff)),
+                            record_of(range(0x110000, 0x110fff))};
+  const CheckResult result = check_on(map, PageShift::smallest(), records);
+  EXPECT_EQ(rules_found(result), std::vector<std::string>{"device-memory"});
+  EXPECT_EQ(result.accepted, set_of({range(0x110000, 0x110fff)}));
+  EXPECT_EQ(refused_in(result), set_of({range(0x10f000, 0x10ffff)}));
+  EXPECT_NE(result.refused.at(0).reason.find("ndctl list --media-errors"), std::string::npos);
+}
+
 TEST(Check, TheManualHasEachRule) {
   std::ifstream file(POISONCTL_TEST_MANUAL);
   const std::string manual{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};

@@ -82,6 +82,12 @@ class FakeSysRoot final : public SysRoot {
     }
     return inner_.replace_file(path, content, mode);
   }
+  [[nodiscard]] Result<UniqueFd> open_lock(std::string_view path) const override {
+    if (const auto fault = faults_.find(std::string(path)); fault != faults_.end()) {
+      return fault->second;
+    }
+    return inner_.open_lock(path);
+  }
 
  private:
   struct ReadFault {

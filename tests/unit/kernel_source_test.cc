@@ -192,6 +192,9 @@ class MovingRoot final : public SysRoot {
       std::string_view path) const override {
     return inner_.open_attribute(path);
   }
+  [[nodiscard]] Result<UniqueFd> open_lock(std::string_view path) const override {
+    return inner_.open_lock(path);
+  }
   [[nodiscard]] Result<void> replace_file(std::string_view path, std::string_view content,
                                           mode_t mode) const override {
     return inner_.replace_file(path, content, mode);

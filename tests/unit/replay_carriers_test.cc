@@ -3,6 +3,8 @@
 
 #include "cli/replay/carriers.h"
 #include "cli/replay/choose.h"
+#include "registry/preserved_list.h"
+#include "tests/unit/fake_live_update.h"
 #include "tests/unit/handover_samples.h"
 #include "tests/unit/temp_tree.h"
 
@@ -47,7 +49,7 @@ TEST(Carriers, NothingIsNothing) {
 
 TEST(Carriers, TheNewestThatIsBelievedIsTaken) {
   const Bench bench;
-  bench.tree.write(kInitrdHandover, bench.blob(7));
+  bench.tree.write("poisonctl/handover", bench.blob(7));
   std::string bad = bench.blob(99);
   bad.back() = static_cast<char>(bad.back() ^ 1);
   // Cut at its start by the ring, and two whole ones.
@@ -71,7 +73,7 @@ TEST(Carriers, TheNewestThatIsBelievedIsTaken) {
 // place of the one that kexec had just put before it.
 TEST(Carriers, TheListThatKexecAddedIsNotReplacedByThatOfTheInitramfs) {
   const Bench bench;
-  bench.tree.write(kInitrdHandover, bench.blob(8));
+  bench.tree.write("poisonctl/handover", bench.blob(8));
   bench.tree.write(kBuiltInHandover, bench.blob(7));
   EXPECT_EQ(bench.choose().used->content.generation, 8U);
   bench.tree.write(kBuiltInHandover, bench.blob(9));
@@ -81,7 +83,7 @@ TEST(Carriers, TheListThatKexecAddedIsNotReplacedByThatOfTheInitramfs) {
 
 TEST(Carriers, OneOfOtherMemoryIsTakenOnlyForLackOfABetterAndRetiresNothing) {
   const Bench bench;
-  bench.tree.write(kInitrdHandover, bench.blob(9, 3));
+  bench.tree.write("poisonctl/handover", bench.blob(9, 3));
   const ChosenHandover alone = bench.choose();
   EXPECT_EQ(trusts(alone), (Trusts{{"quarantine", true}}));
   for (const Claim& claim : alone.claims) EXPECT_NE(claim.condition, Condition::kFaulty);
@@ -93,7 +95,7 @@ TEST(Carriers, OneOfOtherMemoryIsTakenOnlyForLackOfABetterAndRetiresNothing) {
 
 TEST(Carriers, WhatCannotBeReadIsSaid) {
   const Bench bench;
-  bench.tree.write(kInitrdHandover, bench.blob(9).substr(0, 60));
+  bench.tree.write("poisonctl/handover", bench.blob(9).substr(0, 60));
   const ChosenHandover chosen = bench.choose();
   EXPECT_FALSE(chosen.used.has_value());
   EXPECT_TRUE(chosen.claims.empty());
@@ -110,6 +112,38 @@ TEST(Carriers, AFloodOfBeginningsIsBounded) {
   EXPECT_EQ(places.front(), 4U * 999);  // the newest first
   EXPECT_TRUE(handovers_in_record("").empty());
   EXPECT_EQ(handovers_in_record("\xd0\x0d\xfe\xed"), std::vector<std::size_t>{0});
+}
+
+// As the kernel before left it: two slots, one of them with a list.
+void leave_list(FakeLiveUpdate& kernel, const std::string& session, const std::string& list) {
+  std::string slots(2 * preserved_slot_bytes(list.size()), '\0');
+  kernel.incoming[session] = slots.replace(slots.size() / 2, list.size(), list);
+}
+
+TEST(Carriers, WhatTheKernelPreservedIsKeptInAFileBeforeTheKernelForgetsIt) {
+  const Bench bench;
+  FakeLiveUpdate kernel;
+  leave_list(kernel, "poisonctl-0", bench.blob(7));
+  kernel.incoming["somebody"] = "not ours";
+  EXPECT_TRUE(keep_preserved(kernel, *bench.tree.open()).empty());
+  EXPECT_EQ(kernel.finished, (std::map<std::string, int>{{"poisonctl-0", 1}}));
+  EXPECT_EQ(bench.tree.content("run/poisonctl/preserved/poisonctl-0.1"), bench.blob(7));
+  // Whoever comes later in this boot finds it, with what the kernel no longer has.
+  kernel.incoming.clear();
+  EXPECT_TRUE(keep_preserved(kernel, *bench.tree.open()).empty());
+  const ChosenHandover chosen = bench.choose();
+  EXPECT_EQ(trusts(chosen), (Trusts{{"accept", true}}));
+}
+
+TEST(Carriers, APreservedListThatCannotBeKeptIsUsedAllTheSame) {
+  const Bench bench;
+  bench.tree.write("run/poisonctl", "a file where a folder has to be");
+  FakeLiveUpdate kernel;
+  leave_list(kernel, "poisonctl-0", bench.blob(7));
+  kernel.incoming["poisonctl-1"] = "torn";
+  const auto left = keep_preserved(kernel, *bench.tree.open());
+  EXPECT_EQ(trusts(choose_handover(left, bench.context)),
+            (Trusts{{"unreadable", false}, {"accept", true}, {"unreadable", false}}));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // The report of a replay: what is written reads back, and what is malformed is an error.
 #include <gtest/gtest.h>
+#include <sys/file.h>
 
 #include "cli/replay/report.h"
+#include "cli/replay/run.h"
 #include "tests/unit/sample_events.h"
 #include "tests/unit/temp_tree.h"
 #include "tests/unit/test_ranges.h"
@@ -28,6 +30,7 @@ ReplayReport sample() {
                  {range(0x7000, 0x7fff), ReplayState::kTaken, FrameUse::kAnonymous,
                   Retirement::kPending, 0, "in use by a process"}};
   report.refused = {{range(0x9000, 0x9fff), "is a hole"}};
+  report.doubts = {set_of({range(0x5000, 0x5fff)}), set_of({range(0xb000, 0xbfff)})};
   return report;
 }
 
@@ -46,11 +49,11 @@ TEST(ReplayReport, WhatIsWrittenReadsBack) {
   }
 }
 
-TEST(ReplayReport, CountsFramesAndKnowsWhatTheKernelKept) {
+TEST(ReplayReport, CountsFramesAndKnowsWhatIsSettled) {
   const ReplayReport report = sample();
   EXPECT_EQ(count_states(report), (std::vector<std::uint64_t>{2, 0, 0, 0, 2, 0, 0, 0}));
-  EXPECT_EQ(kept_by_kernel(report), set_of({range(0x5000, 0x5fff)}));
-  EXPECT_EQ(summary_of(report), "2 retired, 2 in use; 1 ranges refused");
+  EXPECT_EQ(settled_by(report), set_of({range(0x1000, 0x2fff)}));
+  EXPECT_EQ(summary_of(report), "2 retired, 2 in use; 1 range refused");
 }
 
 TEST(ReplayReport, WhatIsMalformedIsAnError) {
@@ -102,6 +105,31 @@ TEST(ReplayReport, OneOfAnotherBootIsNone) {
   EXPECT_FALSE(read_report(*root, "another").value().has_value());
   tree.write(kReportPath, "rubbish");
   EXPECT_FALSE(read_report(*root, "a-boot").ok());
+}
+
+// A lock of another descriptor is held out even inside one process (flock(2)).
+TEST(ReplayTurn, KnowsWhetherTheOneBeforeWasCutOff) {
+  TempTree tree;
+  const auto root = tree.open();
+  EXPECT_FALSE(is_replay_unreported(*root, "a-boot").value());
+  {
+    auto turn = ReplayTurn::take(*root, "a-boot").value();
+    EXPECT_FALSE(turn.was_cut_off());
+    EXPECT_FALSE(is_replay_unreported(*root, "a-boot").value());
+    ASSERT_TRUE(turn.begin().ok());
+    EXPECT_TRUE(is_replay_unreported(*root, "a-boot").value());
+    EXPECT_FALSE(is_replay_unreported(*root, "another").value());
+    const UniqueFd other = root->open_lock(kTurnPath).value();
+    EXPECT_NE(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
+  }
+  auto turn = ReplayTurn::take(*root, "a-boot").value();
+  EXPECT_TRUE(turn.was_cut_off());
+  ReplayReport report = sample();
+  report.not_replayed = "the kernel would panic";
+  ASSERT_TRUE(end_turn(turn, report).ok());
+  EXPECT_TRUE(is_replay_unreported(*root, "a-boot").value());
+  ASSERT_TRUE(end_turn(turn, sample()).ok());
+  EXPECT_FALSE(is_replay_unreported(*root, "a-boot").value());
 }
 
 }  // namespace

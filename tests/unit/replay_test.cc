@@ -309,8 +309,7 @@ TEST(Replay, GivesUpAfterSoManyRounds) {
 TEST(Replay, TakesFromProcessesOnlyWhenTold) {
   FakeKernel kernel;
   kernel.set(0x10, kMapped);
-  EXPECT_EQ(kernel.only(0x10, {.take_from_processes = true, .kept = {}}).state,
-            ReplayState::kEffective);
+  EXPECT_EQ(kernel.only(0x10, {.take_from_processes = true}).state, ReplayState::kEffective);
 }
 
 TEST(Replay, NeverOrdersWhatWouldPanicTheMachine) {
@@ -339,7 +338,7 @@ TEST(Replay, WithoutFlagsNothingIsClaimed) {
   const auto refused = kernel.run(FakeKernel::frame_set({0x10}));
   ASSERT_FALSE(refused.ok());
   EXPECT_TRUE(kernel.orders.empty());
-  const ReplayRun run = kernel.only(0x10, {.blind = true, .kept = {}});
+  const ReplayRun run = kernel.only(0x10, {.blind = true});
   EXPECT_EQ(run.state, ReplayState::kUnknown);
   EXPECT_EQ(run.retirement, Retirement::kUnknown);
   EXPECT_EQ(kernel.orders, std::vector<std::string>{"0x10000"});
@@ -350,8 +349,7 @@ TEST(Replay, ADryRunOrdersNothingAndWaitsForNothing) {
   FakeKernel kernel;
   kernel.set(0x11, kMapped);
   kernel.set(0x12, flag(KPF_LRU));
-  const auto result =
-      kernel.run(FakeKernel::frame_set({0x10, 0x11, 0x12}), {.dry_run = true, .kept = {}});
+  const auto result = kernel.run(FakeKernel::frame_set({0x10, 0x11, 0x12}), {.dry_run = true});
   ASSERT_TRUE(result.ok());
   ASSERT_EQ(result->runs.size(), 3U);
   EXPECT_EQ(result->runs[0].state, ReplayState::kPending);
@@ -388,9 +386,45 @@ TEST(Replay, StoppedInTheMiddleItNamesWhatIsLeftAndTheNextRunDoesTheRest) {
 TEST(Replay, WhatTheKernelKeptBeforeIsNotTakenForRetired) {
   FakeKernel kernel;
   kernel.set(0x10, kPoison);
-  const ReplayRun run = kernel.only(0x10, {.kept = FakeKernel::frame_set({0x10})});
+  const ReplayRun run =
+      kernel.only(0x10, {.doubts = {.kept = FakeKernel::frame_set({0x10}), .unsure = {}}});
   EXPECT_EQ(run.state, ReplayState::kTaken);
   EXPECT_EQ(run.retirement, Retirement::kFailed);
+}
+
+// It was flagged before, or by the replay that was cut off and was perhaps told that it is in use.
+TEST(Replay, AFlaggedFrameIsInDoubtAfterAReplayThatWasCutOff) {
+  FakeKernel kernel;
+  kernel.set(0x10, kPoison);
+  kernel.set(0x11, kPoison);
+  kernel.set(0x12, kFree);
+  kernel.set(0x13, kPoison);
+  ReplayPolicy policy;
+  policy.cut_off = true;
+  policy.settled = FakeKernel::frame_set({0x11});
+  const auto cut = kernel.run(FakeKernel::frame_set({0x10, 0x11, 0x12}), policy);
+  ASSERT_EQ(cut->runs.size(), 3U);
+  EXPECT_EQ(cut->runs[0].state, ReplayState::kUnknown);
+  EXPECT_EQ(cut->runs[0].retirement, Retirement::kUnknown);
+  EXPECT_EQ(cut->runs[1].state, ReplayState::kAlready);
+  EXPECT_EQ(cut->runs[2].state, ReplayState::kEffective);
+  EXPECT_EQ(cut->doubts.unsure, FakeKernel::frame_set({0x10}));
+  // The next one, which follows a whole one, still does not know; of another frame it does.
+  const auto next = kernel.run(FakeKernel::frame_set({0x10, 0x12, 0x13}), {.doubts = cut->doubts});
+  ASSERT_EQ(next->runs.size(), 2U);
+  EXPECT_EQ(next->runs[0].state, ReplayState::kUnknown);
+  EXPECT_EQ(next->runs[1].state, ReplayState::kAlready);
+  EXPECT_EQ(next->doubts.unsure, FakeKernel::frame_set({0x10}));
+}
+
+TEST(Replay, WhatAnEarlierListLeftInDoubtStays) {
+  FakeKernel kernel;
+  kernel.set(0x10, kFree);
+  const FlagDoubts doubts{.kept = FakeKernel::frame_set({0x20}),
+                          .unsure = FakeKernel::frame_set({0x21})};
+  const auto result = kernel.run(FakeKernel::frame_set({0x10}), {.doubts = doubts});
+  EXPECT_EQ(result->doubts.kept, doubts.kept);
+  EXPECT_EQ(result->doubts.unsure, doubts.unsure);
 }
 
 TEST(Replay, NoFrameIsLost) {

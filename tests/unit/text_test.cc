@@ -41,6 +41,14 @@ TEST(Text, ParseUnsigned) {
   for (const Case& c : cases) EXPECT_EQ(parse_unsigned(c.text, c.base), c.expected) << c.text;
 }
 
+TEST(Text, Counted) {
+  EXPECT_EQ(counted(0, "range"), "0 ranges");
+  EXPECT_EQ(counted(1, "range"), "1 range");
+  EXPECT_EQ(counted(2, "more range"), "2 more ranges");
+  EXPECT_EQ(counted(1, "entry"), "1 entry");
+  EXPECT_EQ(counted(kMax, "entry"), "18446744073709551615 entries");
+}
+
 TEST(Text, ParsePrefixedHex) {
   struct Case {
     std::string_view text;

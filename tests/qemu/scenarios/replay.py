@@ -171,11 +171,12 @@ def killed_and_repeated(bench: Bench, guest: Guest) -> None:
     expect(0 < done < len(frames), f"killed after {done} of {len(frames)} frames: not in between")
     guest.run("poison-replay --from /disk/many")
     told = report(guest)
-    expect(told["frames"]["already"] >= done - 1 and not told["frames"]["pending"],
+    # What the first one did is flagged, and nobody knows how that ended.
+    expect(abs(told["frames"]["unknown"] - done) <= 1 and not told["frames"]["pending"],
            f"after the kill at {done}: {told['frames']}")
-    effective = [f for f, (state, _) in states(told).items() if state in ("effective", "already")]
-    expect(len(effective) >= len(frames) - 3, f"expected nearly all effective: {told['frames']}")
-    expect_retired(guest, effective)
+    retired = [f for f, (state, _) in states(told).items() if state in ("effective", "unknown")]
+    expect(len(retired) >= len(frames) - 3, f"expected nearly all retired: {told['frames']}")
+    expect_retired(guest, retired)
     level = guest.check("cat /proc/sys/kernel/printk").split()[0]
     expect(level == "4", f"the console level is {level} after a run that was killed")
     bench.say(f"killed after {done} of {len(frames)} frames; the next run did the rest")

@@ -41,8 +41,8 @@ def build(folder: Path) -> Path:
 
 
 def size_of_program(bench: Bench) -> None:
-    parts = {"poison-replay": rig._without_debug_information(bench.poison_replay)}
-    for name, library in rig._shared_libraries(bench.poison_replay, None):
+    parts = {"poison-replay": rig.without_debug_information(bench.poison_replay)}
+    for name, library in rig.shared_libraries(bench.poison_replay, None):
         parts[Path(name).name] = library.read_bytes()
     for name, data in parts.items():
         bench.say(f"{name}: {len(data)} bytes, {len(gzip.compress(data, 9))} with gzip -9")
@@ -82,7 +82,8 @@ def measure(bench: Bench, guest: Guest, places: list[int], count: int) -> None:
                 f"poisonctl --registry {registry} handover key >/etc/poisonctl/trusted-keys")
     timed = guest.run("time -v poison-replay --from /disk/speed", timeout=300)
     told = json.loads(guest.check("cat /run/poisonctl/replay.json"))
-    memory = [line.split(":")[1].strip() for line in timed.errors.splitlines()
+    # busybox takes the kernel's KiB for pages (procps/time.c, ptok).
+    memory = [int(line.split(":")[1]) // (FRAME // 1024) for line in timed.errors.splitlines()
               if "Maximum resident" in line]
     wall = [line.split("):")[1].strip() for line in timed.errors.splitlines() if "Elapsed" in line]
     took = told["duration_us"]
