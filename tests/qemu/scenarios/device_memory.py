@@ -5,8 +5,8 @@ refused with what helps. Without the option they are RAM again and are retired."
 import json
 
 import rig
-from steps import (FRAME, INITRAMFS, MIB, REGISTRY, VMLINUZ, Bench, FrameFlags, Poisonctl, expect,
-                   expect_poisoned, hardware_corrupted_kib)
+from steps import (FRAME, INITRAMFS, MIB, STAYS_IN_PLACE, VMLINUZ, Bench, FrameFlags, Poisonctl,
+                   expect, expect_poisoned, hardware_corrupted_kib)
 
 # Within where other scenarios choose their frames.
 SIZE, START = 64 * MIB, 192 * MIB
@@ -16,7 +16,7 @@ IN_RAM = START + SIZE + 32 * MIB
 
 
 def run(bench: Bench) -> None:
-    with bench.boot() as guest:
+    with bench.boot(append=STAYS_IN_PLACE) as guest:
         # While they are RAM.
         tool = Poisonctl.in_guest(guest)
         tool.run("record", *(f"{frame:#x}" for frame in (*LISTED, IN_RAM)))

@@ -5,9 +5,9 @@ import json
 
 import rig
 from rig import Guest
-from steps import (BUDDY, FRAME, HWPOISON, INITRAMFS, MIB, REGISTRY, RESERVED, VMLINUZ, Bench,
-                   FrameFlags, Poisonctl, Range, as_ranges, choose_free_frames, expect,
-                   hardware_corrupted_kib, subtract, system_ram)
+from steps import (BUDDY, FRAME, HWPOISON, INITRAMFS, MIB, REGISTRY, RESERVED, STAYS_IN_PLACE,
+                   VMLINUZ, Bench, FrameFlags, Poisonctl, Range, as_ranges, choose_free_frames,
+                   expect, hardware_corrupted_kib, subtract, system_ram)
 
 # include/uapi/linux/kernel-page-flags.h
 DIRTY, LRU, SLAB, WRITEBACK, MMAP, ANON, SWAPBACKED = 4, 5, 7, 8, 11, 12, 14
@@ -21,7 +21,7 @@ BAD_LISTS = {"corrupt": "bad-signature", "forged": "unknown-key", "cut": "unread
 
 def run(bench: Bench) -> None:
     bench.replays = True
-    with bench.boot() as guest:
+    with bench.boot(append=STAYS_IN_PLACE) as guest:
         tool = Poisonctl.in_guest(guest)
         nothing_without_a_list(guest)
         frames = choose_free_frames(guest, 30)
@@ -116,7 +116,7 @@ def cold_boot_with_list(bench: Bench, name: str, blob: bytes, keys: bytes) -> Gu
         {"etc/poisonctl/trusted-keys": keys, "poisonctl/handover": blob}))
     bench.say(f"cold boot with the {name} list")
     return Guest(bench.kernel, image, bench.results / "disk.img", bench.results / name,
-                 bench.machine)
+                 bench.machine, STAYS_IN_PLACE)
 
 
 def retired_at_boot(bench: Bench, guest: Guest, tool: Poisonctl, frames: list[int]) -> None:
