@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import rig
 from kho_steps import CHAIN_OPTIONS, REGISTRY, Hold, KhoGuest
-from steps import MACHINE, Bench, expect, kexec
+from steps import FRAME, MACHINE, Bench, expect, kexec
 
 COUNTS = (0, 1, 1000, 1_000_000)
 FIRST_PFN = 0x110000  # above the hole for devices: RAM to the end
@@ -56,8 +56,8 @@ def fill(guest: rig.Guest, count: int) -> float:
     guest.check(f"rm -rf {REGISTRY}* /run/poisonctl")
     if count == 0:
         # Nothing to retire; that one record was resolved goes with the list.
-        return seconds(guest, f"poisonctl --registry {REGISTRY} -q record {FIRST_PFN << 12:#x} && "
-                       f"poisonctl --registry {REGISTRY} -q resolve {FIRST_PFN << 12:#x} "
+        return seconds(guest, f"poisonctl --registry {REGISTRY} -q record {FIRST_PFN * FRAME:#x} && "
+                       f"poisonctl --registry {REGISTRY} -q resolve {FIRST_PFN * FRAME:#x} "
                        "--as cleared --reason 'tested good'")
     guest.check("awk 'BEGIN { for (i = 0; i < %d; i++) printf \"0x%%x\\n\", %d + 2 * i }' "
                 ">/run/pfns" % (count, FIRST_PFN))
