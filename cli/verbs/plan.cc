@@ -2,6 +2,8 @@
 // Nothing is written.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "backends/table.h"
 #include "cli/json.h"
 #include "cli/steps.h"
@@ -114,7 +116,10 @@ Result<ExitStatus> run(Invocation& invocation) {
   const auto loaded = load_checked_list(invocation);
   if (!loaded) return loaded.error();
   const RetireList* const list = &loaded->checked.list;
-  const auto handover = make_handover(invocation, *loaded, HandoverUse::kLook);
+  const bool carries = std::ranges::any_of(
+      *backends, [](const Backend* backend) { return backend->reach() == Reach::kCarries; });
+  const Result<MadeHandover> handover =
+      carries ? make_handover(invocation, *loaded, HandoverUse::kLook) : MadeHandover{};
 
   std::vector<BackendPlan> plans;
   bool refused = false;
