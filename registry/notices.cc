@@ -2,15 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <chrono>
 #include <limits>
 #include <tuple>
 
+#include "registry/file_lock.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -134,18 +133,12 @@ Result<NoticeQueue> parse_notice_queue(std::string_view text, const std::string&
 
 Result<NoticeQueueFile> NoticeQueueFile::open(const std::string& registry) {
   const std::string path = registry + ".bmc";
-  const std::string lock_path = path + ".lock";
-  UniqueFd lock(
-      ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, kMode));
-  if (!lock.valid()) return os_error("lock " + lock_path, errno, ErrorCode::kCannotWrite);
-  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EINTR) continue;
-    if (errno == EWOULDBLOCK) {
-      return Error{ErrorCode::kLocked, path + ": another process is talking to the BMC; try again"};
-    }
-    return os_error("lock " + lock_path, errno, ErrorCode::kCannotWrite);
+  auto lock = take_file_lock(path + ".lock");
+  if (!lock) {
+    if (lock.error().code != ErrorCode::kLocked) return lock.error();
+    return Error{ErrorCode::kLocked, path + ": another process is talking to the BMC; try again"};
   }
-  NoticeQueueFile file(path, std::move(lock));
+  NoticeQueueFile file(path, *std::move(lock));
   const auto fd = open_own_file(path, "queue for the BMC");
   if (!fd) {
     if (fd.error().code == ErrorCode::kNoInput) return file;

@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import Iterator
 
 from rig import Guest
-from steps import REGISTRY, Bench, choose_free_frames, expect
+from steps import REGISTRY, Bench, choose_free_frames, expect, wait_until
 
 INSIDE = ("-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0")
 HARD_OFFLINE = "/sys/devices/system/memory/hard_offline_page"
@@ -160,13 +161,13 @@ class OutsideBmc:
                 [str(self._program.program), "-n", "-c", str(self._folder / "lan.conf"), "-f",
                  str(self._folder / "bmc.emu"), "-s", str(self._folder / "state")],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-        for _ in range(100):
-            time.sleep(0.1)
-            expect(self._process.poll() is None, f"ipmi_sim ended: {self._folder}/log")
-            with contextlib.suppress(OSError), socket.create_connection(
-                    ("127.0.0.1", self.port), 1):
-                return
-        expect(False, "ipmi_sim does not listen")
+        # It takes one connection, which is QEMU's: so nobody else tries.
+        wait_until(self._listens, lambda: f"ipmi_sim does not listen: {self._folder}/log", 60)
+
+    def _listens(self) -> bool:
+        expect(self._process.poll() is None, f"ipmi_sim ended: {self._folder}/log")
+        sockets = Path("/proc/net/tcp").read_text()
+        return f"0100007F:{self.port:04X} 00000000:0000 0A" in sockets
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
