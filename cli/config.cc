@@ -16,7 +16,7 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::size_t kMostBytes = 64U << 10U;
-constexpr std::array<std::string_view, 2> kRefreshable = {"e820", "reserve-mem"};
+constexpr std::array<std::string_view, 3> kRefreshable = {"e820", "reserve-mem", "bmc"};
 
 Error bad(const std::string& shown, std::string_view what) {
   return {ErrorCode::kBadData, fmt::format("{}: {}", shown, what)};
@@ -33,8 +33,9 @@ Result<std::vector<std::string>> refresh_in(const std::string& text, const std::
                  "registry by itself; enable that");
     }
     if (std::find(kRefreshable.begin(), kRefreshable.end(), word) == kRefreshable.end()) {
-      return bad(shown, fmt::format("[watch] refresh: expected e820 or reserve-mem, found '{}'",
-                                    printable(word)));
+      return bad(shown,
+                 fmt::format("[watch] refresh: expected e820, reserve-mem or bmc, found '{}'",
+                             printable(word)));
     }
     if (std::find(names.begin(), names.end(), word) == names.end()) names.emplace_back(word);
   }

@@ -43,10 +43,10 @@ set(opens_a_file
   "O_(RDONLY|RDWR|PATH)|(fopen|freopen|opendir|creat|openat2?) *\\(|(basic_)?i?fstream|filebuf")
 
 set(one_opener_files "^(registry|backends)/")
-set(one_opener_free "^registry/(sysroot|posix_file|store|sqlite_snapshot|sources/(file_stream|trace/reader))[.]cc$")
+set(one_opener_free "^registry/(sysroot|posix_file|file_lock|store|sqlite_snapshot|sources/(file_stream|trace/reader))[.]cc$")
 set(one_opener_pattern "(^|[^A-Za-z0-9_])(${opens_a_file}|O_WRONLY|ofstream)([^A-Za-z0-9_]|$)")
 set(one_opener_why
-  "files of the machine are opened through a SysRoot, others by registry/posix_file, registry/store, or what reads files of other programs")
+  "files of the machine are opened through a SysRoot, others by registry/posix_file, registry/file_lock, registry/store, or what reads files of other programs")
 
 # cli/ creates the files that a person asked for, and reads none but through a SysRoot.
 set(cli_only_writes_files "^cli/")

@@ -1,5 +1,6 @@
 // poisonctl apply: puts the option for the next kernels into the files that make their command
-// lines, or takes it out again; or writes the list where the next kernel finds it.
+// lines, or takes it out again; or writes the list where the next kernel finds it; or tells the
+// BMC.
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 #include "backends/command_line.h"
 #include "backends/reserve_mem.h"
 #include "backends/table.h"
+#include "cli/bmc.h"
 #include "cli/config.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
@@ -32,6 +34,7 @@ void add_options(po::options_description& options) {
       "only", po::value<std::vector<std::string>>()->value_name("TARGET"),
       "grub, kernel-install, loader-entries or kexec; may be given more than once")(
       "force", "also write or remove a file of ours that somebody has edited")(
+      "now", "bmc: do not wait after attempts that failed")(
       "widen", po::value<std::string>()->value_name("SIZE"),
       "when not all fits, join ranges less than SIZE apart: healthy memory is lost between them");
   add_list_options(options);
@@ -271,7 +274,7 @@ Result<ExitStatus> apply_configured(Invocation& invocation) {
   if (invocation.has("undo") || config->refresh.empty()) {
     return Error{
         ErrorCode::kUsage,
-        fmt::format("apply: what is to be applied is missing: e820 or reserve-mem{}",
+        fmt::format("apply: what is to be applied is missing: e820, reserve-mem or bmc{}",
                     invocation.has("undo")
                         ? ""
                         : "; or name it in " + (*root)->shown(kConfigFile) + ", [watch] refresh")};
@@ -279,7 +282,9 @@ Result<ExitStatus> apply_configured(Invocation& invocation) {
   std::optional<Error> first;
   ExitStatus status = kExitDone;
   for (const std::string& name : config->refresh) {
-    const auto done = name == "e820" ? apply_e820(invocation, true) : apply_reserve_mem(invocation);
+    const auto done = name == "e820"  ? apply_e820(invocation, true)
+                      : name == "bmc" ? apply_bmc(invocation)
+                                      : apply_reserve_mem(invocation);
     if (done) {
       if (*done != kExitDone) status = *done;
     } else if (first) {
@@ -297,9 +302,11 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (names.empty()) return apply_configured(invocation);
   if (names.front() == "e820") return apply_e820(invocation, false);
   if (names.front() == "reserve-mem") return apply_reserve_mem(invocation);
+  if (names.front() == "bmc") return apply_bmc(invocation);
   return Error{ErrorCode::kUsage,
-               fmt::format("apply '{}': expected e820, whose option stands in boot files, or "
-                           "reserve-mem, whose list is written to /dev/pmsg0",
+               fmt::format("apply '{}': expected e820, whose option stands in boot files, "
+                           "reserve-mem, whose list is written to /dev/pmsg0, or bmc, whose event "
+                           "log is told of retired frames",
                            printable(names.front()))};
 }
 
@@ -307,10 +314,10 @@ Result<ExitStatus> run(Invocation& invocation) {
 
 const Verb kApplyVerb = {
     .name = "apply",
-    .arguments = "[e820|reserve-mem]",
+    .arguments = "[e820|reserve-mem|bmc]",
     .summary =
         "Put the memmap= into the boot configuration, or take it out (--undo); or the list "
-        "into a region that outlives the kernel",
+        "into a region that outlives the kernel; or tell the BMC",
     .least_arguments = 0,
     .most_arguments = 1,
     .has_json = false,

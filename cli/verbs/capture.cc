@@ -24,7 +24,7 @@ namespace po = boost::program_options;
 
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
 // one of the folders below.
-constexpr std::array<std::string_view, 20> kFiles = {
+constexpr std::array<std::string_view, 21> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
     "proc/iomem",
@@ -39,6 +39,7 @@ constexpr std::array<std::string_view, 20> kFiles = {
     "sys/class/dmi/id/product_uuid",
     "sys/class/misc/liveupdate/dev",
     "sys/devices/system/memory/block_size_bytes",
+    "sys/firmware/acpi/tables/data/BERT",
     "sys/firmware/dmi/tables/DMI",
     "sys/firmware/fdt",
     "sys/kernel/boot_params/data",

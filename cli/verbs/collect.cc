@@ -5,13 +5,16 @@
 #include <filesystem>
 #include <thread>
 
+#include "cli/bmc.h"
 #include "cli/replay/carriers.h"
 #include "cli/steps.h"
 #include "cli/trusting.h"
 #include "cli/verb.h"
 #include "registry/adoption.h"
+#include "registry/ipmi.h"
 #include "registry/sources/edac.h"
 #include "registry/sources/file_stream.h"
+#include "registry/sources/ipmi.h"
 #include "registry/sources/kernel.h"
 #include "registry/sources/rasdaemon.h"
 #include "registry/sources/table.h"
@@ -35,6 +38,7 @@ Result<ExitStatus> list_sources(Output& output) {
   std::vector<std::vector<Cell>> rows = {
       {{.text = "kernel"}, {.text = "this kernel's page flags: the frames that it has poisoned"}},
       {{.text = "edac"}, {.text = "this kernel's error counters by DIMM"}},
+      {{.text = "ipmi"}, {.text = "the event log of the board's management controller"}},
       {{.text = "rasdaemon"},
        {.text = fmt::format("rasdaemon's database, /{} unless named", kRasdaemonDatabase)}}};
   rows.push_back({{.text = std::string(kHandoverSource)},
@@ -154,6 +158,18 @@ Result<ExitStatus> collect_edac_counters(Invocation& invocation) {
       [&](const SourceSettings&, const EventSink& sink) { return collect_edac(**root, sink); });
 }
 
+Result<ExitStatus> collect_event_log(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto ipmi = KernelIpmi::open(**root);
+  if (!ipmi) return ipmi.error();
+  return collect_into_import(invocation, "ipmi", (*root)->shown(kIpmiDevice),
+                             [&](const SourceSettings&, const EventSink& sink) {
+                               Sel sel(**ipmi, sleep_for);
+                               return collect_ipmi(sel, sink);
+                             });
+}
+
 Result<ExitStatus> collect_rasdaemon_database(Invocation& invocation, const std::string& file) {
   // A private copy is made beside the registry: there is room for it, and root owns the folder.
   const auto folder = std::filesystem::path(invocation.registry_path()).parent_path();
@@ -236,7 +252,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   const std::string& name = words.front();
   const auto file = words.size() == 2 ? std::optional(words.at(1)) : std::nullopt;
-  if ((name == "kernel" || name == "edac") && file) {
+  if ((name == "kernel" || name == "edac" || name == "ipmi") && file) {
     return Error{ErrorCode::kUsage,
                  fmt::format("collect {}: takes no file; --sysroot names another machine", name)};
   }
@@ -247,6 +263,7 @@ Result<ExitStatus> run(Invocation& invocation) {
         fmt::format("collect {}: --full and --threads are for the source kernel", printable(name))};
   }
   if (name == "edac") return collect_edac_counters(invocation);
+  if (name == "ipmi") return collect_event_log(invocation);
   if (name == "rasdaemon") {
     if (file == "-") {
       return Error{

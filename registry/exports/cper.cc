@@ -24,6 +24,7 @@ constexpr std::uint32_t kSimulated = 4;
 // Table N.4.
 constexpr std::uint8_t kFruTextValid = 2;
 constexpr std::uint32_t kPrimary = 1;
+constexpr std::uint32_t kLatentError = 32;  // contained, and not used yet
 
 // GUIDs as their bytes lie in a record.
 constexpr std::string_view kMemorySection{
@@ -127,7 +128,7 @@ std::string record(const StoredEvent& stored) {
   put(out, 0x0100, 2);
   put(out, event.label.empty() ? 0 : kFruTextValid, 1);
   put(out, 0, 1);
-  put(out, kPrimary, 4);
+  put(out, kPrimary | (event.kind == EventKind::kDeferred ? kLatentError : 0), 4);
   out += kMemorySection;
   out.append(16, '\0');  // FRU id
   put(out, severity, 4);

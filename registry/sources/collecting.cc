@@ -47,6 +47,13 @@ std::optional<std::uint64_t> parse_count(std::string_view text) {
   return fits ? count : std::nullopt;
 }
 
+std::uint64_t size_of_address_mask(std::uint64_t mask) {
+  const std::uint64_t lowest = mask & (~mask + 1);
+  const std::uint64_t above =
+      mask + lowest;  // 0 or one bit, when the ones of the mask are together
+  return mask != 0 && (above & mask) == 0 ? lowest : 0;
+}
+
 Error bad_data(std::string_view place, std::string_view problem) {
   return {ErrorCode::kBadData, fmt::format("{}{}", place, problem)};
 }

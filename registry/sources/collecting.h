@@ -59,6 +59,10 @@ Result<void> check_is_text(std::string_view line, std::string_view place,
 // count in the registry has.
 std::optional<std::uint64_t> parse_count(std::string_view text);
 
+// How many bytes a mask of the address bits that are known leaves open: a power of two. 0 when its
+// ones are not together, or there are none.
+std::uint64_t size_of_address_mask(std::uint64_t mask);
+
 // kBadData, "PLACE`problem`": every error of a parser.
 Error bad_data(std::string_view place, std::string_view problem);
 

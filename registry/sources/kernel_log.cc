@@ -333,14 +333,6 @@ EventKind kind_of_severity(std::string_view severity) {
   return lost ? EventKind::kUncorrected : EventKind::kCorrected;
 }
 
-// How many bytes a mask of valid address bits leaves open; 0 when it is no such mask.
-std::uint64_t size_of_mask(std::uint64_t mask) {
-  const std::uint64_t lowest = mask & (~mask + 1);
-  const std::uint64_t above =
-      mask + lowest;  // 0 or one bit, when the ones of the mask are together
-  return mask != 0 && (above & mask) == 0 ? lowest : 0;
-}
-
 Result<void> KernelLogReader::flush_section(CperRecord& record) {
   const CperSection section = std::exchange(record.section, {});
   if (!section.is_memory) return {};
@@ -353,7 +345,7 @@ Result<void> KernelLogReader::flush_section(CperRecord& record) {
   event.dram = section.dram;
   event.observed = section.observed;
   if (section.address) {
-    event.granularity = section.mask ? size_of_mask(*section.mask) : 0;
+    event.granularity = section.mask ? size_of_address_mask(*section.mask) : 0;
     event.range = block_at(*section.address, std::max<std::uint64_t>(event.granularity, 1));
     if (!event.range) event.granularity = 0;
   }

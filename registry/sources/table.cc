@@ -5,6 +5,7 @@
 
 #include "registry/sources/badram.h"
 #include "registry/sources/bcdedit.h"
+#include "registry/sources/cper.h"
 #include "registry/sources/csv.h"
 #include "registry/sources/cxl_json.h"
 #include "registry/sources/fmpm.h"
@@ -18,7 +19,7 @@
 namespace poisonctl {
 
 std::span<const StreamSource> stream_sources() {
-  static constexpr std::array<StreamSource, 12> kSources = {{
+  static constexpr std::array<StreamSource, 13> kSources = {{
       {"badram", "BadRAM pairs, GRUB_BADRAM lines, GRUB's badram and cutmem", "", collect_badram},
       {"memmap", "memmap= of a kernel command line", "proc/cmdline", collect_memmap_option},
       {"memtest", "what memtest86+ prints", "", collect_memtest},
@@ -27,6 +28,8 @@ std::span<const StreamSource> stream_sources() {
       {"kernel-log", "kernel messages: dmesg, journalctl -k, syslog", "", collect_kernel_log},
       {"fmpm", "AMD's list of bad rows", "sys/kernel/debug/ras/fmpm/entries", collect_fmpm,
        "the driver fmpm is not loaded (it is for AMD MI300), or debugfs is not mounted"},
+      {"cper", "error records of firmware (CPER), BERT", "sys/firmware/acpi/tables/data/BERT",
+       collect_cper, "the firmware has no record of the boot before this one"},
       {"cxl", "cxl list --media-errors", "", collect_cxl_json},
       {"ndctl", "ndctl list --media-errors", "", collect_cxl_json},
       {"json", "poisonctl's own JSON, of this host or another", "", collect_own_json},

@@ -209,7 +209,7 @@ configure() {
   make_boot
   p -q record 0x3400000
   ends 64 p apply
-  says "$stderr" "e820 or reserve-mem" "poisonctl.conf, [watch] refresh"
+  says "$stderr" "e820, reserve-mem or bmc" "poisonctl.conf, [watch] refresh"
   configure poisonctl.conf "# ours" "[watch]" "refresh = e820"
   ends 0 p apply
   says "$output" "write grub: $MACHINE/$DROP_IN"

@@ -10,6 +10,7 @@ examples() {
   cat <<'END'
 badram badram/grub.txt
 bcdedit bcdedit/german-utf8.txt
+cper cper/records.cper
 csv csv/all.csv
 cxl cxl_json/everything.json
 fmpm fmpm/mi300.txt
@@ -148,4 +149,25 @@ events() { sqlite3 "$REGISTRY" "SELECT count(*) FROM event"; }
   says "$stderr" "$BATS_TEST_TMPDIR/nothing"
   ends 66 p collect rasdaemon "$BATS_TEST_TMPDIR/nothing"
   [ ! -e "$REGISTRY" ]
+}
+
+@test "cper takes back what audit export writes" {
+  fill
+  ends 0 p audit export --format cper -o "$BATS_TEST_TMPDIR/log.cper"
+  ends 0 p --json list
+  local before
+  before=$(json '[r["address"] for r in it["records"] if r["condition"] == "faulty"]')
+  rm "$REGISTRY"*
+  ends 0 p collect cper "$BATS_TEST_TMPDIR/log.cper"
+  ends 0 p --json list
+  same "$(json '[r["address"] for r in it["records"] if r["condition"] == "faulty"]')" "$before"
+}
+
+@test "cper without a file is the record of the boot before" {
+  ends 69 p collect cper
+  says "$stderr" "sys/firmware/acpi/tables/data/BERT" "no record of the boot before"
+  mkdir -p "$MACHINE/sys/firmware/acpi/tables/data"
+  cp "$EXAMPLES/cper/bert.cper" "$MACHINE/sys/firmware/acpi/tables/data/BERT"
+  ends 0 p collect cper
+  says "$stderr" "2 recorded" "1 section about other things than memory"
 }

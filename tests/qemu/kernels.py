@@ -84,6 +84,12 @@ KERNELS = {
         modules=("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "hwpoison-inject",
                  "mce-inject", "nd_e820", "nd_pmem"),
     ),
+    # The same, for guests that have a BMC.
+    "debian12-bmc": KernelSpec(
+        PackageSource(BOOKWORM, "linux-image-amd64", KERNEL_PARTS),
+        modules=("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "hwpoison-inject",
+                 "ipmi_si", "ipmi_devintf"),
+    ),
     "newest": KernelSpec(
         PackageSource(("sid",), "linux-image-cloud-amd64", KERNEL_PARTS),
         modules=("virtio_pci", "virtio_blk", "ext4", "hwpoison-inject", "mce-inject", "cxl_acpi",
@@ -124,6 +130,13 @@ PROGRAMS = {
     "qemu-cxl": ProgramSpec(
         PackageSource(("bookworm-backports",), "qemu-system-x86", r"^(qemu-system-data|seabios)$"),
         "qemu-system-x86_64", ("qemu", "seabios")),
+    # What reads the event log of a BMC, and a BMC outside of QEMU.
+    "ipmitool": ProgramSpec(
+        PackageSource(BOOKWORM, "ipmitool", r"^lib(freeipmi|readline)"), "ipmitool"),
+    "freeipmi": ProgramSpec(
+        PackageSource(BOOKWORM, "freeipmi-tools", r"^lib(freeipmi|ipmi)"), "ipmi-sel"),
+    "openipmi": ProgramSpec(
+        PackageSource(BOOKWORM, "openipmi", r"^lib(openipmi|popt)"), "ipmi_sim"),
     # The user space of arm64 guests.
     "busybox-arm64": ProgramSpec(PackageSource(BOOKWORM, "busybox-static", r"^$"), "busybox",
                                  arch="aarch64"),
