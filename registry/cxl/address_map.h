@@ -63,6 +63,11 @@ class CxlAddressMap {
   };
   [[nodiscard]] std::optional<DeviceByte> device_byte_at(PhysAddr address) const;
 
+  // All granules of one turn of the set that a share of this map belongs to, bytes.
+  [[nodiscard]] std::uint64_t stripe_of(const CxlShare& share) const {
+    return sets_.at(share.set).interleave.stripe();
+  }
+
   // One sentence for each region that is left out, and for each table that cannot be read.
   [[nodiscard]] const std::vector<std::string>& problems() const { return problems_; }
 

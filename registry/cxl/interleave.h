@@ -115,7 +115,7 @@ class CxlInterleave {
   };
   [[nodiscard]] std::optional<HostBytes> host_bytes_of(const Place& first,
                                                        std::uint64_t size) const;
-  static constexpr std::uint64_t kMostPieces = 65536;
+  static constexpr std::uint64_t kMostPieces = 4096;
 
   // How much of the set one device has, bytes.
   [[nodiscard]] std::uint64_t share() const { return shape_.range.size() / shape_.ways; }
