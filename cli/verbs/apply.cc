@@ -13,6 +13,7 @@
 #include "backends/reserve_mem.h"
 #include "backends/table.h"
 #include "cli/config.h"
+#include "cli/cxl_apply.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
@@ -35,6 +36,7 @@ void add_options(po::options_description& options) {
       "widen", po::value<std::string>()->value_name("SIZE"),
       "when not all fits, join ranges less than SIZE apart: healthy memory is lost between them");
   add_list_options(options);
+  add_cxl_options(options);
 }
 
 Result<std::vector<BootTarget>> chosen_targets(const Invocation& invocation) {
@@ -294,23 +296,31 @@ Result<ExitStatus> apply_configured(Invocation& invocation) {
 
 Result<ExitStatus> run(Invocation& invocation) {
   const auto names = invocation.arguments();
+  if (!names.empty() && names.front() == "cxl") return apply_cxl(invocation);
+  if (has_cxl_options(invocation)) {
+    return Error{ErrorCode::kUsage,
+                 "apply: --permanent, --repair, --unsafe-in-use and --clear-poison are for 'apply "
+                 "cxl'"};
+  }
   if (names.empty()) return apply_configured(invocation);
   if (names.front() == "e820") return apply_e820(invocation, false);
   if (names.front() == "reserve-mem") return apply_reserve_mem(invocation);
-  return Error{ErrorCode::kUsage,
-               fmt::format("apply '{}': expected e820, whose option stands in boot files, or "
-                           "reserve-mem, whose list is written to /dev/pmsg0",
-                           printable(names.front()))};
+  return Error{
+      ErrorCode::kUsage,
+      fmt::format("apply '{}': expected e820, whose option stands in boot files, "
+                  "reserve-mem, whose list is written to /dev/pmsg0, or cxl, whose devices "
+                  "repair themselves",
+                  printable(names.front()))};
 }
 
 }  // namespace
 
 const Verb kApplyVerb = {
     .name = "apply",
-    .arguments = "[e820|reserve-mem]",
+    .arguments = "[e820|reserve-mem|cxl]",
     .summary =
         "Put the memmap= into the boot configuration, or take it out (--undo); or the list "
-        "into a region that outlives the kernel",
+        "into a region that outlives the kernel; or have CXL devices repair themselves",
     .least_arguments = 0,
     .most_arguments = 1,
     .has_json = false,

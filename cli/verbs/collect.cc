@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "cli/cxl_trace.h"
@@ -204,10 +205,16 @@ Result<ExitStatus> collect_from_cxl_devices(Invocation& invocation) {
   return collect_into_import(
       invocation, "cxl", (*root)->shown("sys/bus/cxl/devices"),
       [&](const SourceSettings&, const EventSink& sink) -> Result<SourceReport> {
-        auto report = collect_cxl_devices(**root, knowledge, trace->feed(), sink);
+        std::set<std::pair<std::string, std::optional<ByteRange>>> listed;
+        const EventSink noting = [&](const Event& event, const SourceReport& so_far) {
+          listed.emplace(event.label, event.range);
+          return sink(event, so_far);
+        };
+        auto report = collect_cxl_devices(**root, knowledge, trace->feed(), noting);
         if (!report) return report;
         for (const StoredEvent& stored : known->without_place) {
           for (const Event& event : placed_now(stored.event, stored.id, knowledge)) {
+            if (listed.contains({event.label, event.range})) continue;
             if (auto given = sink(event, *report); !given) return given.error();
           }
         }

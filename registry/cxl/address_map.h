@@ -63,6 +63,10 @@ class CxlAddressMap {
   };
   [[nodiscard]] std::optional<DeviceByte> device_byte_at(PhysAddr address) const;
 
+  // The host memory of the set that a share of this map belongs to.
+  [[nodiscard]] const ByteRange& region_of(const CxlShare& share) const {
+    return sets_.at(share.set).interleave.shape().range;
+  }
   // All granules of one turn of the set that a share of this map belongs to, bytes.
   [[nodiscard]] std::uint64_t stripe_of(const CxlShare& share) const {
     return sets_.at(share.set).interleave.stripe();

@@ -254,6 +254,8 @@ std::vector<Event> placed_now(const Event& event, std::int64_t id, const CxlKnow
   if (!located) return {};
   std::vector<Event> events;
   for (const ByteRange& range : by_frames(located->host, knowledge.page_shift)) {
+    // What was resolved since is only bad again when a device says so.
+    if (knowledge.resolved.overlaps(range.widened_to(knowledge.page_shift))) continue;
     Event placed = event;
     placed.range = range;
     placed.granularity = granularity_of(knowledge.map, place->serial, located->exact);

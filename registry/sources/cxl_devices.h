@@ -64,8 +64,8 @@ Result<SourceReport> collect_cxl_devices(const SysRoot& sysroot, const CxlKnowle
                                          const TracedEvents& traced, const EventSink& sink);
 
 // The events that one without a place is, now that a region may have its device bytes: none as long
-// as there is no region, or when the label names no device bytes. `id` is that of the event in the
-// registry.
+// as there is no region, when the label names no device bytes, and where the record was resolved.
+// `id` is that of the event in the registry.
 std::vector<Event> placed_now(const Event& event, std::int64_t id, const CxlKnowledge& knowledge);
 
 }  // namespace poisonctl

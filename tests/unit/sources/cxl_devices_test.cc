@@ -135,6 +135,10 @@ TEST_F(CxlDevices, BecomesFramesWhenARegionAppears) {
   EXPECT_EQ(placed[0].range, ByteRange::from_size(PhysAddr(kBegin + 0x3140), 64));
   EXPECT_EQ(placed[0].kind, EventKind::kMedia);
   EXPECT_TRUE(placed[0].evidence.starts_with("entry 7, which had no place"));
+  const RangeSet resolved =
+      RangeSet::from_ranges({*ByteRange::from_size(PhysAddr(kBegin + 0x3000), 4096)});
+  EXPECT_TRUE(
+      placed_now(stored, 7, {.map = *map_, .page_shift = kShift, .resolved = resolved}).empty());
   Event foreign = stored;
   foreign.foreign_host = "other";
   EXPECT_TRUE(placed_now(foreign, 7, {.map = *map_, .page_shift = kShift}).empty());
