@@ -15,6 +15,7 @@
 #include "backends/table.h"
 #include "cli/bmc.h"
 #include "cli/config.h"
+#include "cli/cxl_apply.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
@@ -38,6 +39,7 @@ void add_options(po::options_description& options) {
       "widen", po::value<std::string>()->value_name("SIZE"),
       "when not all fits, join ranges less than SIZE apart: healthy memory is lost between them");
   add_list_options(options);
+  add_cxl_options(options);
 }
 
 Result<std::vector<BootTarget>> chosen_targets(const Invocation& invocation) {
@@ -299,14 +301,20 @@ Result<ExitStatus> apply_configured(Invocation& invocation) {
 
 Result<ExitStatus> run(Invocation& invocation) {
   const auto names = invocation.arguments();
+  if (!names.empty() && names.front() == "cxl") return apply_cxl(invocation);
+  if (has_cxl_options(invocation)) {
+    return Error{ErrorCode::kUsage,
+                 "apply: --permanent, --repair, --unsafe-in-use and --clear-poison are for 'apply "
+                 "cxl'"};
+  }
   if (names.empty()) return apply_configured(invocation);
   if (names.front() == "e820") return apply_e820(invocation, false);
   if (names.front() == "reserve-mem") return apply_reserve_mem(invocation);
   if (names.front() == "bmc") return apply_bmc(invocation);
   return Error{ErrorCode::kUsage,
                fmt::format("apply '{}': expected e820, whose option stands in boot files, "
-                           "reserve-mem, whose list is written to /dev/pmsg0, or bmc, whose event "
-                           "log is told of retired frames",
+                           "reserve-mem, whose list is written to /dev/pmsg0, cxl, whose devices "
+                           "repair themselves, or bmc, whose event log is told of retired frames",
                            printable(names.front()))};
 }
 
@@ -314,10 +322,11 @@ Result<ExitStatus> run(Invocation& invocation) {
 
 const Verb kApplyVerb = {
     .name = "apply",
-    .arguments = "[e820|reserve-mem|bmc]",
+    .arguments = "[e820|reserve-mem|cxl|bmc]",
     .summary =
         "Put the memmap= into the boot configuration, or take it out (--undo); or the list "
-        "into a region that outlives the kernel; or tell the BMC",
+        "into a region that outlives the kernel; or have CXL devices repair themselves; or tell "
+        "the BMC",
     .least_arguments = 0,
     .most_arguments = 1,
     .has_json = false,

@@ -3,15 +3,19 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "cli/bmc.h"
+#include "cli/cxl_trace.h"
 #include "cli/replay/carriers.h"
 #include "cli/steps.h"
 #include "cli/trusting.h"
 #include "cli/verb.h"
 #include "registry/adoption.h"
+#include "registry/cxl/device_label.h"
 #include "registry/ipmi.h"
+#include "registry/sources/cxl_devices.h"
 #include "registry/sources/edac.h"
 #include "registry/sources/file_stream.h"
 #include "registry/sources/ipmi.h"
@@ -41,6 +45,8 @@ Result<ExitStatus> list_sources(Output& output) {
       {{.text = "ipmi"}, {.text = "the event log of the board's management controller"}},
       {{.text = "rasdaemon"},
        {.text = fmt::format("rasdaemon's database, /{} unless named", kRasdaemonDatabase)}}};
+  rows.push_back({{.text = "cxl"},
+                  {.text = "without a file: the poison lists of this machine's CXL devices"}});
   rows.push_back({{.text = std::string(kHandoverSource)},
                   {.text = "the signed list of this machine's registry, or of one before it"}});
   for (const StreamSource& source : stream_sources()) {
@@ -170,6 +176,68 @@ Result<ExitStatus> collect_event_log(Invocation& invocation) {
                              });
 }
 
+// What the registry knows that bears on a poison list: which records were resolved, and the events
+// that have no place yet.
+struct KnownOfCxl {
+  RangeSet resolved;
+  std::vector<StoredEvent> without_place;
+};
+Result<KnownOfCxl> known_of_cxl(Invocation& invocation) {
+  KnownOfCxl known;
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store && store.error().code == ErrorCode::kNoInput) return known;
+  if (!store) return store.error();
+  std::vector<ByteRange> resolved;
+  auto read = store->for_each_record([&](const Record& record) {
+    if (record.condition == Condition::kResolved) resolved.push_back(record.range);
+    return true;
+  });
+  if (!read) return read.error();
+  known.resolved = RangeSet::from_ranges(std::move(resolved));
+  read = store->for_each_event_without_place([&](const StoredEvent& stored) {
+    if (cxl_place_from(stored.event.label)) known.without_place.push_back(stored);
+    return true;
+  });
+  if (!read) return read.error();
+  return known;
+}
+
+Result<ExitStatus> collect_from_cxl_devices(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto map = CxlAddressMap::load(**root);
+  if (!map) return map.error();
+  auto trace = CxlTrace::open(**root);
+  if (!trace) return trace.error();
+  auto known = known_of_cxl(invocation);
+  if (!known) return known.error();
+  const CxlKnowledge knowledge{
+      .map = *map,
+      .page_shift = (*machine)->page_shift,
+      .resolved = std::move(known->resolved),
+      .now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now())};
+  return collect_into_import(
+      invocation, "cxl", (*root)->shown("sys/bus/cxl/devices"),
+      [&](const SourceSettings&, const EventSink& sink) -> Result<SourceReport> {
+        std::set<std::pair<std::string, std::optional<ByteRange>>> listed;
+        const EventSink noting = [&](const Event& event, const SourceReport& so_far) {
+          listed.emplace(event.label, event.range);
+          return sink(event, so_far);
+        };
+        auto report = collect_cxl_devices(**root, knowledge, trace->feed(), noting);
+        if (!report) return report;
+        for (const StoredEvent& stored : known->without_place) {
+          for (const Event& event : placed_now(stored.event, stored.id, knowledge)) {
+            if (listed.contains({event.label, event.range})) continue;
+            if (auto given = sink(event, *report); !given) return given.error();
+          }
+        }
+        return report;
+      });
+}
+
 Result<ExitStatus> collect_rasdaemon_database(Invocation& invocation, const std::string& file) {
   // A private copy is made beside the registry: there is room for it, and root owns the folder.
   const auto folder = std::filesystem::path(invocation.registry_path()).parent_path();
@@ -264,6 +332,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   if (name == "edac") return collect_edac_counters(invocation);
   if (name == "ipmi") return collect_event_log(invocation);
+  if (name == "cxl" && !file) return collect_from_cxl_devices(invocation);
   if (name == "rasdaemon") {
     if (file == "-") {
       return Error{

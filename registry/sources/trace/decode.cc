@@ -186,22 +186,25 @@ std::string cxl_label(const TraceEvent& trace) {
 constexpr uint64_t kCxlLine = 64;
 constexpr uint64_t kCxlLeastGranule = 256;
 
-// One event for the address, and one for the other address of the same bytes in a region with an
-// extended linear cache (hpa_alias0). Without a region there is no address, and the device address
-// goes to the label.
-std::vector<Event> cxl_places(const Event& event, const TraceEvent& trace, uint64_t length) {
+// One event for the address of the first `certain` bytes, and one for their other address in a
+// region with an extended linear cache (hpa_alias0). Without a region there is no address, and the
+// device address of all `length` bytes goes to the label.
+std::vector<Event> cxl_places(const Event& event, const TraceEvent& trace, uint64_t certain,
+                              uint64_t length) {
   std::vector<Event> found;
   for (const std::string_view field : {"hpa", "hpa_alias0"}) {
     const auto address = trace.number(field);
     if (!address || *address == 0 || *address == kNoAddress) continue;
     Event one = event;
-    one.range = ByteRange::from_size(PhysAddr(*address), length);
+    one.range = ByteRange::from_size(PhysAddr(*address), certain);
     one.granularity = one.range ? kCxlLine : 0;
     found.push_back(std::move(one));
   }
   if (!found.empty()) return found;
   Event unplaced = event;
-  if (const auto dpa = trace.number("dpa")) unplaced.label += fmt::format(" dpa {:#x}", *dpa);
+  if (const auto dpa = trace.number("dpa")) {
+    unplaced.label += fmt::format(" dpa {:#x}+{:#x}", *dpa, length);
+  }
   return {std::move(unplaced)};
 }
 
@@ -218,7 +221,7 @@ std::vector<Event> cxl_poison(const TraceEvent& trace, const SourceSettings& /*s
   const uint64_t dpa = trace.number("dpa").value_or(0);
   const uint64_t length = std::max(kCxlLine, trace.number("dpa_length").value_or(kCxlLine));
   const uint64_t certain = std::min(length, kCxlLeastGranule - dpa % kCxlLeastGranule);
-  std::vector<Event> found = cxl_places(event, trace, certain);
+  std::vector<Event> found = cxl_places(event, trace, certain, length);
   if (certain < length && found.front().range) {
     event.label += fmt::format(" dpa {:#x}+{:#x}", dpa, length);
     event.evidence =
@@ -248,7 +251,8 @@ std::vector<Event> cxl_record(const TraceEvent& trace, const DramCoordinates& dr
   const std::string_view type = trace.text("type");
   const bool cells =
       type != "Invalid Address" && type != "TE State Violation" && type != "CKID Violation";
-  return cells ? cxl_places(event, trace, kCxlLine) : std::vector<Event>{std::move(event)};
+  return cells ? cxl_places(event, trace, kCxlLine, kCxlLine)
+               : std::vector<Event>{std::move(event)};
 }
 
 std::vector<Event> cxl_general_media(const TraceEvent& trace, const SourceSettings& /*settings*/) {

@@ -194,7 +194,7 @@ TEST(TraceDecode, CxlPoisonListsAndWhatIsDoneToThem) {
   EXPECT_TRUE(longer.back().evidence.starts_with("4032 bytes after the first 64, "));
   const auto unmapped = poison("List", "Internal", kNowhere, kNowhere, 0x1840, 0x1000);
   EXPECT_EQ(shown(unmapped), "media -");
-  EXPECT_EQ(unmapped.front().label, "cxl serial 0xabcd dpa 0x1840");
+  EXPECT_EQ(unmapped.front().label, "cxl serial 0xabcd dpa 0x1840+0x1000");
 }
 
 TEST(TraceDecode, CxlCoordinatesCountOnlyWhereTheRecordSaysThatTheyAreValid) {

@@ -1,0 +1,370 @@
+#include "cli/cxl_apply.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "backends/cxl_repair.h"
+#include "cli/cxl_trace.h"
+#include "cli/steps.h"
+#include "cli/verb.h"
+#include "registry/cxl/address_map.h"
+#include "registry/cxl/device_label.h"
+#include "registry/range_text.h"
+#include "registry/text.h"
+
+namespace poisonctl {
+
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::uint64_t kLine = 64;
+
+// Device bytes that are to be repaired, and what depends on them.
+struct Job {
+  CxlDevicePlace place;
+  RepairTarget target;
+  std::vector<ByteRange> records;  // of the registry; empty for what has no place in host memory
+  const RepairFunction* function = nullptr;
+  std::string refusal = {};  // why there is none
+  bool repaired = false;
+  bool listed = false;  // after the repair, in either reading
+};
+
+// What the plan is made of. Functions are found once for each device.
+struct RepairPlan {
+  std::vector<Job> jobs;
+  std::map<std::uint64_t, RepairFunctions> functions;  // by serial number
+  // Records of CXL memory of which no line is known: nothing can be repaired, and nothing resolved.
+  std::vector<ByteRange> without_line;
+};
+
+// Adds a job, or what it depends on to the one that is there.
+void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
+             const std::optional<ByteRange>& record) {
+  auto found = std::find_if(plan.jobs.begin(), plan.jobs.end(),
+                            [&](const Job& job) { return job.place == place; });
+  if (found == plan.jobs.end()) {
+    plan.jobs.push_back(
+        {.place = place, .target = {.bytes = place.bytes, .dram = {}}, .records = {}});
+    found = plan.jobs.end() - 1;
+  }
+  fill_missing(found->target.dram, event.dram);
+  if (record &&
+      std::find(found->records.begin(), found->records.end(), *record) == found->records.end()) {
+    found->records.push_back(*record);
+  }
+}
+
+// The device bytes of an event about host memory, if it is about a line of CXL memory: what names
+// whole pages, as operators and page flags do, names no line.
+std::optional<CxlDevicePlace> place_of(const Event& event, const CxlAddressMap& map) {
+  const std::uint64_t page = PageShift::smallest().page_size();
+  if (!event.range || event.granularity > kLine || event.range->size() >= page) {
+    return std::nullopt;
+  }
+  const auto first = map.device_byte_at(event.range->begin());
+  if (!first) return std::nullopt;
+  const std::uint64_t line = first->address.value() / kLine * kLine;
+  const std::uint64_t size = std::max(kLine, first->address.value() - line + event.range->size());
+  const auto bytes = DeviceRange::from_size(DeviceAddr(line), size);
+  if (!bytes) return std::nullopt;
+  return CxlDevicePlace{first->serial, *bytes};
+}
+
+bool is_observation(const Event& event) {
+  return event.kind != EventKind::kOutcome && event.kind != EventKind::kResolution &&
+         event.foreign_host.empty();
+}
+
+Result<void> add_record(RepairPlan& plan, Store& store, const Record& record,
+                        const CxlAddressMap& map) {
+  if (record.condition != Condition::kFaulty || !map.device_byte_at(record.range.begin())) {
+    return {};
+  }
+  bool has_line = false;
+  auto read = store.for_each_event_about(record.range, [&](const StoredEvent& stored) {
+    const Event& event = stored.event;
+    const bool inside = event.range && record.range.contains(*event.range);
+    const auto place = inside && is_observation(event) ? place_of(event, map) : std::nullopt;
+    if (place) {
+      add_job(plan, *place, event, record.range);
+      has_line = true;
+    }
+    return true;
+  });
+  if (!has_line) plan.without_line.push_back(record.range);
+  return read;
+}
+
+// What the registry knows to be bad in the devices of this machine.
+Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap& map) {
+  RepairPlan plan;
+  auto store = invocation.open_store(Store::Mode::kRead);
+  if (!store) return store.error();
+  const auto records = load_records(invocation, *store);
+  if (!records) return records.error();
+  for (const Record& record : *records) {
+    if (auto added = add_record(plan, *store, record, map); !added) return added.error();
+  }
+  auto read = store->for_each_event_without_place([&](const StoredEvent& stored) {
+    const auto place = cxl_place_from(stored.event.label);
+    if (!place || !is_observation(stored.event) || !map.device(place->serial)) return true;
+    const auto located = map.locate(place->serial, place->bytes);
+    // What has a place by now has a record since 'collect cxl' ran, or will have.
+    if (located && located->host.empty()) add_job(plan, *place, stored.event, std::nullopt);
+    return true;
+  });
+  if (!read) return read.error();
+  return plan;
+}
+
+// Whether memory of a device is online: then the kernel, and whoever uses the memory, is at it.
+bool is_in_use(std::uint64_t serial, const CxlAddressMap& map, const RangeSet& ram) {
+  return std::any_of(map.shares().begin(), map.shares().end(), [&](const CxlShare& share) {
+    return share.serial == serial && ram.overlaps(map.region_of(share));
+  });
+}
+
+Result<RepairPolicy> policy_of(const Invocation& invocation) {
+  RepairPolicy policy{.permanent = invocation.has("permanent"),
+                      .unsafe_in_use = invocation.has("unsafe-in-use")};
+  if (!invocation.has("repair")) return policy;
+  const auto& word = invocation.option<std::string>("repair");
+  policy.only = repair_kind_from(word);
+  if (policy.only) return policy;
+  return Error{ErrorCode::kUsage,
+               fmt::format("--repair '{}': expected cacheline-sparing, ppr, row-sparing, "
+                           "bank-sparing or rank-sparing",
+                           printable(word))};
+}
+
+Result<void> choose(Invocation& invocation, const CxlAddressMap& map, const RepairPolicy& policy,
+                    RepairPlan& plan) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto memory = invocation.memory_map();
+  if (!memory) return memory.error();
+  for (Job& job : plan.jobs) {
+    job.target.in_use = is_in_use(job.place.serial, map, (*memory)->system_ram());
+    const auto device = map.device(job.place.serial);
+    if (!device) {
+      job.refusal = device.error().message;
+      continue;
+    }
+    if (!plan.functions.contains(job.place.serial)) {
+      auto found = find_repair_functions(**root, (*device)->memdev);
+      if (!found) return found.error();
+      for (const std::string& problem : found->problems) invocation.output().warning(problem);
+      plan.functions.emplace(job.place.serial, *std::move(found));
+    }
+    const auto chosen =
+        choose_repair(plan.functions.at(job.place.serial).functions, job.target, policy);
+    if (chosen) {
+      job.function = *chosen;
+    } else {
+      job.refusal = chosen.error().message;
+    }
+  }
+  return {};
+}
+
+std::string name_of(const Job& job) {
+  std::string name = cxl_place_label(job.place);
+  for (const ByteRange& record : job.records) name += ", in " + to_text(record);
+  return name;
+}
+
+std::string name_of(const RepairFunction& function, const RepairPolicy& policy) {
+  const bool permanent = function.can_set_mode ? policy.permanent : function.permanent;
+  return fmt::format("{} {}", permanent ? "permanent" : "temporary", to_word(function.kind));
+}
+
+void print_plan(Output& output, const RepairPlan& plan, const RepairPolicy& policy) {
+  std::size_t repairs = 0;
+  for (const Job& job : plan.jobs) {
+    if (job.function == nullptr) {
+      output.line(fmt::format("refused {}: {}", name_of(job), job.refusal));
+      continue;
+    }
+    ++repairs;
+    output.line(fmt::format("repair {}: {}", name_of(job), name_of(*job.function, policy)));
+  }
+  for (const ByteRange& record : plan.without_line) {
+    output.line(
+        fmt::format("refused {}: no event says which 64 bytes of it are bad; 'collect cxl' "
+                    "asks the devices",
+                    to_text(record)));
+  }
+  if (plan.jobs.empty() && plan.without_line.empty()) output.line("nothing to repair");
+  if (repairs != 0) {
+    output.note(
+        fmt::format("{} of the devices {} taken; how many are left no device tells the "
+                    "kernel",
+                    counted(repairs, "spare"), repairs == 1 ? "is" : "are"));
+  }
+}
+
+// Frames of online memory are taken out of use before the device touches them.
+Result<void> retire_first(Invocation& invocation, const RepairPlan& plan) {
+  const auto memory = invocation.memory_map();
+  if (!memory) return memory.error();
+  const bool online = std::any_of(plan.jobs.begin(), plan.jobs.end(), [&](const Job& job) {
+    return std::any_of(job.records.begin(), job.records.end(), [&](const ByteRange& record) {
+      return (*memory)->system_ram().overlaps(record);
+    });
+  });
+  if (!online) return {};
+  const auto replayed = kReplayVerb.run(invocation);
+  if (!replayed) return replayed.error();
+  return {};
+}
+
+// Which jobs' bytes are on the lists of their devices. A list that cannot be read speaks against
+// all of its device.
+Result<void> look_again(const SysRoot& root, const CxlAddressMap& map, CxlTrace& trace,
+                        RepairPlan& plan) {
+  for (auto& [serial, functions] : plan.functions) {
+    const auto device = map.device(serial);
+    if (!device) return device.error();
+    const auto list = read_poison_list(root, **device, trace.feed());
+    if (!list) return list.error();
+    for (Job& job : plan.jobs) {
+      if (job.place.serial != serial) continue;
+      const bool named =
+          std::any_of(list->entries.begin(), list->entries.end(), [&](const CxlPoison& entry) {
+            return entry.bytes.shared_with(job.place.bytes).has_value();
+          });
+      job.listed = job.listed || named || list->problem || list->overflowed || list->cut;
+    }
+  }
+  return {};
+}
+
+Result<void> repair(Invocation& invocation, const CxlAddressMap& map, const RepairPolicy& policy,
+                    RepairPlan& plan) {
+  const SysRoot& root = **invocation.sysroot();
+  Output& output = invocation.output();
+  for (Job& job : plan.jobs) {
+    if (job.function == nullptr) continue;
+    if (auto done = order_repair(root, *job.function, job.target, policy); !done) {
+      output.warning(fmt::format("{}: {}", name_of(job), done.error().message));
+      continue;
+    }
+    job.repaired = true;
+    if (!invocation.has("clear-poison")) continue;
+    const auto device = map.device(job.place.serial);
+    if (!device) return device.error();
+    auto cleared = clear_poison(root, (*device)->memdev, job.place.bytes.begin());
+    if (!cleared) output.warning(fmt::format("{}: {}", name_of(job), cleared.error().message));
+  }
+  return {};
+}
+
+// A record is repaired when all that is known to be bad in it is.
+std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& policy) {
+  std::map<ByteRange, std::string> reasons;
+  for (const Job& job : plan.jobs) {
+    if (!job.repaired || job.listed) continue;
+    for (const ByteRange& record : job.records) {
+      std::string& reason = reasons[record];
+      reason += fmt::format("{}{} of {}", reason.empty() ? "" : "; ",
+                            name_of(*job.function, policy), cxl_place_label(job.place));
+    }
+  }
+  for (const Job& job : plan.jobs) {
+    if (job.repaired && !job.listed) continue;
+    for (const ByteRange& record : job.records) reasons.erase(record);
+  }
+  std::vector<Event> events;
+  for (const auto& [record, reason] : reasons) {
+    Event event;
+    event.kind = EventKind::kResolution;
+    event.range = record;
+    event.resolution = Resolution::kRepaired;
+    event.evidence = reason + "; the poison list, read twice after it, does not have it";
+    events.push_back(std::move(event));
+  }
+  return events;
+}
+
+// What became of each, and what of it goes into the registry.
+Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
+                            const RepairPolicy& policy) {
+  Output& output = invocation.output();
+  bool all = plan.without_line.empty();
+  for (const Job& job : plan.jobs) {
+    all = all && job.repaired && !job.listed;
+    if (job.repaired && job.listed) {
+      output.line(fmt::format(
+          "{}: repaired, says the device, and still on its poison list{}: not "
+          "resolved",
+          name_of(job),
+          invocation.has("clear-poison") ? "" : " (--clear-poison overwrites it with zeros)"));
+    } else if (job.repaired) {
+      output.line(name_of(job) + ": repaired, and no longer on the poison list");
+    }
+  }
+  const auto events = resolutions(plan, policy);
+  if (!events.empty()) {
+    const auto provenance = invocation.provenance("cxl-repair");
+    if (!provenance) return provenance.error();
+    const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, events);
+    if (!stored) return stored.error();
+    output.note(fmt::format("{} resolved as repaired", counted(stored->added, "record")));
+  }
+  return all ? kExitDone : kExitFindings;
+}
+
+}  // namespace
+
+void add_cxl_options(po::options_description& options) {
+  options.add_options()("permanent", "cxl: repairs that a reset does not undo")(
+      "repair", po::value<std::string>()->value_name("KIND"),
+      "cxl: only cacheline-sparing, ppr, row-sparing, bank-sparing or rank-sparing")(
+      "unsafe-in-use", "cxl: also repairs that may lose data of memory that is online")(
+      "clear-poison", "cxl: overwrite with zeros what was repaired, so that it leaves the list");
+}
+
+bool has_cxl_options(const Invocation& invocation) {
+  return invocation.has("permanent") || invocation.has("repair") ||
+         invocation.has("unsafe-in-use") || invocation.has("clear-poison");
+}
+
+Result<ExitStatus> apply_cxl(Invocation& invocation) {
+  if (invocation.has("undo") || invocation.has("only") || invocation.has("widen")) {
+    return Error{ErrorCode::kUsage,
+                 "apply cxl: a repair cannot be undone, and --only and --widen are about command "
+                 "lines"};
+  }
+  const auto policy = policy_of(invocation);
+  if (!policy) return policy.error();
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto map = CxlAddressMap::load(**root);
+  if (!map) return map.error();
+  for (const std::string& problem : map->problems()) invocation.output().warning(problem);
+  auto plan = jobs_of_registry(invocation, *map);
+  if (!plan) return plan.error();
+  if (auto chosen = choose(invocation, *map, *policy, *plan); !chosen) return chosen.error();
+  print_plan(invocation.output(), *plan, *policy);
+  const bool anything = std::any_of(plan->jobs.begin(), plan->jobs.end(),
+                                    [](const Job& job) { return job.function != nullptr; });
+  const bool refused = !plan->without_line.empty() ||
+                       std::any_of(plan->jobs.begin(), plan->jobs.end(),
+                                   [](const Job& job) { return job.function == nullptr; });
+  if (invocation.has("dry-run") || !anything) return refused ? kExitFindings : kExitDone;
+  auto trace = CxlTrace::open(**root);
+  if (!trace) return trace.error();
+  if (auto retired = retire_first(invocation, *plan); !retired) return retired.error();
+  if (auto done = repair(invocation, *map, *policy, *plan); !done) return done.error();
+  for (int reading = 0; reading < 2; ++reading) {
+    if (auto looked = look_again(**root, *map, *trace, *plan); !looked) return looked.error();
+  }
+  return conclude(invocation, *plan, *policy);
+}
+
+}  // namespace poisonctl

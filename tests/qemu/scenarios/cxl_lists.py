@@ -1,0 +1,156 @@
+"""'collect cxl' reads the poison lists of devices, alone and interleaved: by serial number until a
+region has the bytes, then at the addresses that the kernel gives too; and the same after a boot
+that numbers the devices differently."""
+
+import dataclasses
+import re
+
+import rig
+from steps import MIB, Bench, Poisonctl, expect
+
+SHARE = 256 * MIB  # of each device in its region; the rest of it is in none
+FIRST, SECOND, ALONE = 0xabcd0001, 0xabcd0002, 0xabcd0003
+REGIONS = ((ALONE,), (FIRST, SECOND))
+# Lines of 64 bytes at the edges of granules (256 bytes) and pages, and deep inside.
+LINES = {FIRST: [0x0, 0xc0, 0x1840, 0x7fffc0, SHARE - 64],
+         SECOND: [0x40, 0x100, 0x1840, 0x123440],
+         ALONE: [0x0, 0x1040, 0xabcdc0]}
+OUTSIDE = SHARE + 0x1000  # of the device that is alone
+TRACE = "/sys/kernel/debug/tracing/instances/check"
+
+# The decoder of an endpoint, by the serial number of its device (Documentation/ABI/testing/
+# sysfs-bus-cxl). Regions are not given to the kernel as memory: see watch_cxl.py.
+MAKE_REGION = """
+set -e
+cd /sys/bus/cxl/devices
+decoder_of() {
+  for port in endpoint*; do
+    [ $(($(cat $port/uport/serial))) = $(($1)) ] || continue
+    echo decoder${port#endpoint}.0
+    return
+  done
+}
+region=$(cat decoder0.0/create_ram_region)
+echo $region >decoder0.0/create_ram_region
+echo 256 >$region/interleave_granularity
+echo WAYS >$region/interleave_ways
+for serial in SERIALS; do
+  endpoint=$(decoder_of $serial)
+  echo ram >$endpoint/mode
+  echo SHARE >$endpoint/dpa_size
+done
+echo $((SHARE * WAYS)) >$region/size
+position=0
+for serial in SERIALS; do
+  echo $(decoder_of $serial) >$region/target$position
+  position=$((position + 1))
+done
+echo 1 >$region/commit
+"""
+
+
+def hardware(serials) -> tuple[str, ...]:
+    """The devices in this order behind one host bridge: the kernel numbers them by it."""
+    words = ["-device", "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl.1"]
+    for slot, serial in enumerate(serials):
+        words += ["-object", f"memory-backend-ram,id=cells{slot},share=on,size=512M",
+                  "-device", f"cxl-rp,port={slot},bus=cxl.1,id=port{slot},chassis=0,slot={slot + 2}",
+                  "-device", f"cxl-type3,bus=port{slot},volatile-memdev=cells{slot},"
+                             f"id=memory-{serial:x},sn={serial:#x}"]
+    return tuple(words)
+
+
+def inject(guest: rig.Guest) -> None:
+    lines = [(serial, line) for serial, lines in LINES.items() for line in lines]
+    for serial, line in [*lines, (ALONE, OUTSIDE)]:
+        guest.qmp("cxl-inject-poison", path=f"/machine/peripheral/memory-{serial:x}", start=line,
+                  length=64)
+
+
+def make_regions(guest: rig.Guest) -> None:
+    for serials in REGIONS:
+        script = MAKE_REGION.replace("WAYS", str(len(serials))).replace("SHARE", str(SHARE))
+        guest.check(script.replace("SERIALS", " ".join(map(hex, serials))))
+
+
+def collect(guest: rig.Guest) -> str:
+    """All that it says; a difference from the kernel would be a warning."""
+    said = guest.check("poisonctl --registry /disk/registry.db collect cxl 2>&1")
+    expect("by the decoders" not in said and "warning" not in said, f"it warns: {said}")
+    return said
+
+
+def addresses_of_kernel(guest: rig.Guest) -> dict[tuple[int, int], int]:
+    """By serial number and device address, as the kernel traced them last."""
+    trace = guest.check(f"cat {TRACE}/trace")
+    found = re.findall(r"serial=(\d+).*?hpa=(0x[0-9a-f]+).*? dpa=(0x[0-9a-f]+)", trace)
+    return {(int(serial), int(device, 16)): int(host, 16) for serial, host, device in found}
+
+
+def expect_addresses(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
+    """Each entry is where the kernel has it, to the byte, and there is no other."""
+    kernel = addresses_of_kernel(guest)
+    checked = 0
+    for serial, lines in LINES.items():
+        for line in lines:
+            host = kernel[serial, line]
+            shown = tool.json("show", hex(host), schema="poisonctl/events-v1")
+            events = [event for event in shown["events"]
+                      if event["kind"] == "media" and event["address"] == host]
+            expect(len(events) == 1 and events[0]["size"] == 64
+                   and events[0]["label"] == f"cxl serial {serial:#x}",
+                   f"device {serial:#x}, address {line:#x}, is at {host:#x} for the kernel; "
+                   f"recorded there: {shown['events']}")
+            checked += 1
+    records = tool.json("list", "--all", schema="poisonctl/records-v1")["records"]
+    frames = {kernel[serial, line] & ~0xfff for serial, lines in LINES.items() for line in lines}
+    expect({record["address"] for record in records} == frames,
+           f"records {[hex(record['address']) for record in records]}, "
+           f"expected {sorted(map(hex, frames))}")
+    bench.say(f"{checked} lines are where the kernel says, in {len(frames)} frames")
+
+
+def memdevs(guest: rig.Guest) -> str:
+    return guest.check("cd /sys/bus/cxl/devices; for d in mem*; do echo $d=$(cat $d/serial); done")
+
+
+def start(bench: Bench, serials, disk, name: str) -> rig.Guest:
+    bench.machine = dataclasses.replace(bench.machine, extra=hardware(serials))
+    guest = bench.boot(disk=disk, name=name)
+    return guest
+
+
+def trace(guest: rig.Guest) -> None:
+    guest.check(f"mkdir {TRACE} && echo 1 >{TRACE}/events/cxl/cxl_poison/enable")
+
+
+def run(bench: Bench) -> None:
+    bench.machine = dataclasses.replace(
+        bench.machine, qemu=bench.fetched_program("qemu-cxl"), cpu="Skylake-Server,-hypervisor",
+        kind="q35,cxl=on,cxl-fmw.0.targets.0=cxl.1,cxl-fmw.0.size=4G")
+    disk = bench.disk(bench.kernel, bench.initramfs(bench.kernel))
+    every = sum(len(lines) for lines in LINES.values()) + 1
+    with start(bench, (FIRST, SECOND, ALONE), disk, "first") as guest:
+        tool = Poisonctl.in_guest(guest)
+        first_names = memdevs(guest)
+        inject(guest)
+        said = collect(guest)
+        expect(f"{every} recorded" in said and f"{every} of them without a place" in said,
+               f"without a region all entries are kept without a place: {said}")
+        make_regions(guest)
+        trace(guest)
+        said = collect(guest)
+        expect_addresses(bench, guest, tool)
+        expect("nothing new" in collect(guest), "the same lists again are something new")
+        guest.power_off()
+
+    bench.say("a boot that numbers the devices in another order")
+    with start(bench, (ALONE, SECOND, FIRST), disk, "second") as guest:
+        tool = Poisonctl.in_guest(guest)
+        expect(memdevs(guest) != first_names, f"numbered as before: {first_names}")
+        make_regions(guest)
+        inject(guest)
+        trace(guest)
+        expect("nothing new" in collect(guest), "the same lists after a boot are something new")
+        expect_addresses(bench, guest, tool)
+        guest.power_off()
