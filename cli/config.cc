@@ -4,8 +4,7 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/program_options.hpp>
-#include <sstream>
+#include <map>
 
 #include "registry/text.h"
 
@@ -13,65 +12,131 @@ namespace poisonctl {
 
 namespace {
 
-namespace po = boost::program_options;
-
-constexpr std::size_t kMostBytes = 64U << 10U;
 constexpr std::array<std::string_view, 3> kRefreshable = {"e820", "reserve-mem", "bmc"};
 
-Error bad(const std::string& shown, std::string_view what) {
-  return {ErrorCode::kBadData, fmt::format("{}: {}", shown, what)};
-}
-
-Result<std::vector<std::string>> refresh_in(const std::string& text, const std::string& shown) {
-  std::vector<std::string> names;
-  std::string words = text;
-  std::replace(words.begin(), words.end(), ',', ' ');
-  for (const std::string_view word : split_words(words)) {
-    if (word == "kho") {
-      return bad(shown,
-                 "[watch] refresh: kho is kept current by poisonctl-kho.service, which follows the "
-                 "registry by itself; enable that");
-    }
-    if (std::find(kRefreshable.begin(), kRefreshable.end(), word) == kRefreshable.end()) {
-      return bad(shown,
-                 fmt::format("[watch] refresh: expected e820, reserve-mem or bmc, found '{}'",
-                             printable(word)));
-    }
-    if (std::find(names.begin(), names.end(), word) == names.end()) names.emplace_back(word);
-  }
-  return names;
-}
-
-Result<void> add_file(std::string_view content, const std::string& shown, Config& config) {
-  po::options_description known;
-  known.add_options()("list.bounds", po::value<std::string>())("watch.refresh",
-                                                               po::value<std::string>());
-  po::variables_map values;
-  try {
-    std::istringstream stream{std::string(content)};
-    po::store(po::parse_config_file(stream, known), values);
-  } catch (const po::error& error) {
-    constexpr std::size_t kShown = 200;
-    return bad(shown, fmt::format("{}; known are bounds in [list] and refresh in [watch]",
-                                  printable(error.what(), kShown)));
-  }
-  if (values.count("list.bounds") != 0) {
-    const auto bounds = parse_bounds(values["list.bounds"].as<std::string>());
-    if (!bounds) return bad(shown, "[list] " + bounds.error().message);
-    config.bounds = *bounds;
-  }
-  if (values.count("watch.refresh") != 0) {
-    auto names = refresh_in(values["watch.refresh"].as<std::string>(), shown);
-    if (!names) return names.error();
-    config.refresh = *std::move(names);
-  }
-  config.files.push_back(shown);
+Result<void> set_bounds(std::string_view value, Config& config) {
+  const auto bounds = parse_bounds(value);
+  if (!bounds) return bounds.error();
+  config.bounds = *bounds;
   return {};
 }
 
+Result<void> set_refresh(std::string_view value, Config& config) {
+  std::vector<std::string> names;
+  std::string words(value);
+  std::replace(words.begin(), words.end(), ',', ' ');
+  for (const std::string_view word : split_words(words)) {
+    if (word == "kho") {
+      return Error{ErrorCode::kBadData,
+                   "refresh: kho is kept current by poisonctl-kho.service, which follows the "
+                   "registry by itself; enable that"};
+    }
+    if (std::find(kRefreshable.begin(), kRefreshable.end(), word) == kRefreshable.end()) {
+      return Error{
+          ErrorCode::kBadData,
+          fmt::format("refresh: expected e820, reserve-mem or bmc, found '{}'", printable(word))};
+    }
+    if (std::find(names.begin(), names.end(), word) == names.end()) names.emplace_back(word);
+  }
+  config.refresh = std::move(names);
+  return {};
+}
+
+struct Setting {
+  std::string_view section;
+  std::string_view key;
+  Result<void> (*set)(std::string_view value, Config& config);  // changes nothing on failure
+  ConfigPlace Config::*from;
+};
+
+constexpr std::string_view kKnown = "known are bounds in [list] and refresh in [watch]";
+constexpr std::array<Setting, 2> kSettings = {
+    {{"list", "bounds", set_bounds, &Config::bounds_from},
+     {"watch", "refresh", set_refresh, &Config::refresh_from}}};
+
+const Setting* find_setting(std::string_view section, std::string_view key) {
+  for (const Setting& setting : kSettings) {
+    if (setting.section == section && setting.key == key) return &setting;
+  }
+  return nullptr;
+}
+
+bool is_section(std::string_view name) {
+  return std::any_of(kSettings.begin(), kSettings.end(),
+                     [&](const Setting& setting) { return setting.section == name; });
+}
+
+// Reads one file, line by line.
+class Reader {
+ public:
+  Reader(const std::string& shown, Config& config) : shown_(shown), config_(config) {}
+
+  void take(std::string_view line) {
+    ++line_;
+    const std::string_view text = trim(line.substr(0, line.find('#')));
+    if (text.empty()) return;
+    if (text.front() == '[') {
+      take_section(text);
+    } else if (const auto equals = text.find('='); equals == std::string_view::npos) {
+      problem(fmt::format("'{}': expected KEY = VALUE or [SECTION]; {}", printable(text), kKnown));
+    } else if (section_known_) {
+      take_setting(trim(text.substr(0, equals)), trim(text.substr(equals + 1)));
+    }
+  }
+
+ private:
+  void take_section(std::string_view text) {
+    const bool closed = text.size() > 1 && text.back() == ']';
+    section_ = closed ? trim(text.substr(1, text.size() - 2)) : "";
+    section_known_ = is_section(section_);
+    // What stands below it is not looked at: one mistake, one problem.
+    if (!section_known_) {
+      problem(fmt::format("there is no section '{}'; {}", printable(text), kKnown));
+    }
+  }
+
+  void take_setting(std::string_view key, std::string_view value) {
+    const Setting* const setting = find_setting(section_, key);
+    if (setting == nullptr) {
+      problem(fmt::format(
+          "there is no key '{}'{}; {}", printable(key),
+          section_.empty() ? " above the first section" : fmt::format(" in [{}]", section_),
+          kKnown));
+      return;
+    }
+    const auto [first, is_first] = seen_.try_emplace(setting, line_);
+    if (!is_first) {
+      problem(fmt::format("[{}] {}: stands in line {} already", section_, key, first->second));
+      return;
+    }
+    if (const auto done = setting->set(value, config_); !done) {
+      problem(fmt::format("[{}] {}", section_, done.error().message));
+      return;
+    }
+    config_.*setting->from = {shown_, line_};
+  }
+
+  void problem(std::string message) {
+    config_.problems.push_back({{shown_, line_}, std::move(message)});
+  }
+
+  const std::string& shown_;
+  Config& config_;
+  std::size_t line_ = 0;
+  std::string_view section_;
+  bool section_known_ = true;  // above the first one, each key is told by itself
+  std::map<const Setting*, std::size_t> seen_;
+};
+
 }  // namespace
 
-Result<Config> load_config(const SysRoot& sysroot) {
+void add_config(std::string_view content, const std::string& shown, Config& config) {
+  Reader reader(shown, config);
+  for (const std::string_view line : split_lines(content)) reader.take(line);
+  config.files.push_back(shown);
+}
+
+Result<Config> read_config(const SysRoot& sysroot) {
   std::vector<std::string> paths = {std::string(kConfigFile)};
   const auto names = sysroot.list(kConfigFolder);  // sorted
   if (!names && names.error().code != ErrorCode::kNoInput) return names.error();
@@ -82,10 +147,20 @@ Result<Config> load_config(const SysRoot& sysroot) {
   }
   Config config;
   for (const std::string& path : paths) {
-    const auto content = sysroot.read(path, kMostBytes);
+    const auto content = sysroot.read(path, kMostConfigBytes);
     if (!content && content.error().code == ErrorCode::kNoInput) continue;
     if (!content) return content.error();
-    if (auto added = add_file(*content, sysroot.shown(path), config); !added) return added.error();
+    add_config(*content, sysroot.shown(path), config);
+  }
+  return config;
+}
+
+Result<Config> load_config(const SysRoot& sysroot) {
+  auto config = read_config(sysroot);
+  if (config && !config->problems.empty()) {
+    const ConfigProblem& problem = config->problems.front();
+    return Error{ErrorCode::kBadData, fmt::format("{}: line {}: {}", problem.place.file,
+                                                  problem.place.line, problem.message)};
   }
   return config;
 }

@@ -3,6 +3,7 @@
 // value takes the place of an earlier one's, and an option on the command line that of both.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,14 +16,36 @@ namespace poisonctl {
 
 inline constexpr std::string_view kConfigFile = "etc/poisonctl/poisonctl.conf";
 inline constexpr std::string_view kConfigFolder = "etc/poisonctl/poisonctl.conf.d";
+// Of one file.
+inline constexpr std::size_t kMostConfigBytes = 64U << 10U;
 
-struct Config {
-  Bounds bounds;                     // [list] bounds
-  std::vector<std::string> refresh;  // [watch] refresh: what 'apply' without a name applies
-  std::vector<std::string> files;    // those that were read, as a person would type them
+// Where something stands. Without a file: the default, which stands nowhere.
+struct ConfigPlace {
+  std::string file;      // as a person would type it
+  std::size_t line = 0;  // from 1 on
 };
 
-// No file is no error. Errors: kBadData with the file and what is wrong in it; those of the files.
+// A line that is not understood, and counts for nothing.
+struct ConfigProblem {
+  ConfigPlace place;
+  std::string message;  // what was found, what was expected
+};
+
+struct Config {
+  Bounds bounds;  // [list] bounds
+  ConfigPlace bounds_from;
+  std::vector<std::string> refresh;  // [watch] refresh: what 'apply' without a name applies
+  ConfigPlace refresh_from;
+  std::vector<std::string> files;  // those that were read, in their order
+  std::vector<ConfigProblem> problems;
+};
+
+// Adds what a file of this content says, and what in it is not understood. `shown` names it.
+void add_config(std::string_view content, const std::string& shown, Config& config);
+
+// All files, problems and all. No file is no error. Errors: those of the files.
+Result<Config> read_config(const SysRoot& sysroot);
+// For what goes by it: the first problem is an error, kBadData, and nothing is guessed.
 Result<Config> load_config(const SysRoot& sysroot);
 
 }  // namespace poisonctl

@@ -23,12 +23,12 @@
 namespace poisonctl {
 
 std::span<const Verb* const> all_verbs() {
-  static const std::array<const Verb*, 27> verbs = {
+  static const std::array<const Verb*, 28> verbs = {
       &kRecordVerb,   &kCollectVerb, &kWatchVerb,   &kListVerb,     &kShowVerb,     &kStatusVerb,
       &kResolveVerb,  &kCheckVerb,   &kPlanVerb,    &kBackendsVerb, &kEmitVerb,     &kApplyVerb,
       &kVerifyVerb,   &kReplayVerb,  &kCaptureVerb, &kTopologyVerb, &kHandoverVerb, &kKexecVerb,
       &kKhoVerb,      &kReportVerb,  &kMapVerb,     &kMetricsVerb,  &kAuditVerb,    &kRebuildVerb,
-      &kSnapshotVerb, &kRecoverVerb, &kUpgradeVerb};
+      &kSnapshotVerb, &kRecoverVerb, &kUpgradeVerb, &kConfigVerb};
   return verbs;
 }
 

@@ -47,6 +47,7 @@ extern const Verb kHandoverVerb;
 extern const Verb kKexecVerb;
 extern const Verb kKhoVerb;
 extern const Verb kAuditVerb;
+extern const Verb kConfigVerb;
 extern const Verb kReportVerb;
 extern const Verb kMapVerb;
 extern const Verb kMetricsVerb;

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "backends/table.h"
 #include "cli/json.h"
+#include "cli/shell.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
 #include "registry/range_text.h"
@@ -101,12 +103,68 @@ std::string plan_text(const BackendPlan& made) {
   return text;
 }
 
+// "0x1000+4096 0x8000+8192": as 'poisonctl record' takes them.
+template <typename Ranges, typename RangeOf>
+std::string as_words(const Ranges& ranges, RangeOf range_of) {
+  std::string words;
+  for (const auto& item : ranges) {
+    const ByteRange& range = range_of(item);
+    words += fmt::format("{}{}+{}", words.empty() ? "" : " ", to_hex(range.begin().value()),
+                         range.size());
+  }
+  return words;
+}
+
+std::string lines_of(const std::vector<std::string>& texts) {
+  return fmt::format("{}", fmt::join(texts, "; "));
+}
+
+// For eval: poisonctl(8) has the variables. Each is always set, so that none is left from a run
+// before.
+std::string plan_shell(const BackendPlan& made) {
+  const Plan& plan = made.plan;
+  const std::string prefix = "POISONCTL_" + shell_name(made.backend->name()) + "_";
+  const auto refused_range = [](const Refusal& refusal) -> const ByteRange& {
+    return refusal.range;
+  };
+  std::vector<std::string> reasons;
+  for (const Refusal& refusal : plan.refused) {
+    reasons.push_back(fmt::format("{}: {}", to_text(refusal.range), refusal.reason));
+  }
+  std::string artifact = made.backend->is_binary({}) ? "" : plan.artifact;
+  if (artifact.ends_with('\n')) artifact.pop_back();
+  return shell_assignment(prefix + "AVAILABLE", made.availability.available ? "yes" : "no") +
+         shell_assignment(prefix + "REASON", made.availability.reason) +
+         shell_assignment(prefix + "COVERED", as_words(plan.covered.ranges(), std::identity())) +
+         shell_assignment(prefix + "COVERED_BYTES", plan.covered.bytes()) +
+         shell_assignment(prefix + "REFUSED", as_words(plan.refused, refused_range)) +
+         shell_assignment(prefix + "REFUSED_REASONS", lines_of(reasons)) +
+         shell_assignment(prefix + "SIDE_EFFECTS", lines_of(plan.side_effects)) +
+         shell_assignment(prefix + "ARTIFACT", artifact);
+}
+
+std::string plans_shell(const std::vector<BackendPlan>& plans, std::uint64_t generation,
+                        ExitStatus status) {
+  std::string names;
+  std::string text = shell_assignment("POISONCTL_GENERATION", generation);
+  for (const BackendPlan& made : plans) {
+    names += fmt::format("{}{}", names.empty() ? "" : " ", made.backend->name());
+    text += plan_shell(made);
+  }
+  return text + shell_assignment("POISONCTL_BACKENDS", names) +
+         shell_assignment("POISONCTL_STATUS", static_cast<std::uint64_t>(status));
+}
+
 void add_options(boost::program_options::options_description& options) {
+  options.add_options()("shell", "print assignments for a shell to evaluate");
   add_list_options(options);
   add_command_line_options(options);
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
+  if (invocation.has("shell") && invocation.output().json()) {
+    return Error{ErrorCode::kUsage, "plan: --shell and --json are two forms; give one of them"};
+  }
   const auto backends = chosen_backends(invocation.arguments());
   if (!backends) return backends.error();
   const auto root = invocation.sysroot();
@@ -135,8 +193,11 @@ Result<ExitStatus> run(Invocation& invocation) {
     plans.push_back(*std::move(made));
   }
 
+  const ExitStatus status = refused ? kExitFindings : kExitDone;
   Output& output = invocation.output();
-  if (output.json()) {
+  if (invocation.has("shell")) {
+    output.text(plans_shell(plans, list->generation, status));
+  } else if (output.json()) {
     Json shown = Json::array();
     for (const BackendPlan& made : plans) shown.push_back(plan_json(made));
     output.object({{"schema", "poisonctl/plan-v1"},
@@ -148,7 +209,7 @@ Result<ExitStatus> run(Invocation& invocation) {
                             counted(list->frames.ranges().size(), "range")));
     for (const BackendPlan& made : plans) output.text(plan_text(made));
   }
-  return refused ? kExitFindings : kExitDone;
+  return status;
 }
 
 }  // namespace

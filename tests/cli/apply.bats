@@ -241,7 +241,7 @@ configure() {
   done
   configure poisonctl.conf "[list]" "bounds = frames=0,frames=1"
   ends 65 p apply e820
-  says "$stderr" "poisonctl.conf: [list] bounds: 'frames=1'"
+  says "$stderr" "poisonctl.conf: line 2: [list] bounds: 'frames=1'"
 }
 
 @test "the bounds of the configuration hold, and those of an option take their place" {

@@ -108,6 +108,10 @@ SHAPES = {
     "poisonctl/audit-v1": {
         "events": integer, "head": text, "first_bad": maybe(integer), "findings": [text],
         "checkpoint": maybe(lambda value: {"events", "time", "public_key"} == set(value))},
+    "poisonctl/config-v1": {
+        "files": [text],
+        "settings": [{"section": text, "key": text, "value": text, "file": text, "line": integer}],
+        "problems": [{"file": text, "line": integer, "message": text}]},
     "poisonctl/status-v1": {
         "registry": text, "registry_exists": flag, "generation": integer, "page_size": integer,
         "kernel_release": text, "boot_id": text, "ram_bytes": integer,
