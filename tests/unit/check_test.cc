@@ -13,6 +13,7 @@
 
 #include "tests/unit/checked_machine.h"
 #include "tests/unit/sample_events.h"
+#include "tests/unit/test_files.h"
 
 namespace poisonctl {
 namespace {
@@ -261,7 +262,7 @@ TEST(Check, RamThatAnOptionMadePersistentMemory) {
 }
 
 TEST(Check, TheManualHasEachRule) {
-  std::ifstream file(POISONCTL_TEST_MANUAL);
+  std::ifstream file(checkout_path("packaging/man/poisonctl.8"));
   const std::string manual{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   for (const Rule& rule : rules()) {
     const std::string line = fmt::format("\n.B {}\n({})", rule.id, to_word(rule.severity));

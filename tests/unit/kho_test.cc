@@ -7,13 +7,14 @@
 #include <fstream>
 #include <iterator>
 
+#include "tests/unit/test_files.h"
 #include "tests/unit/test_ranges.h"
 
 namespace poisonctl {
 namespace {
 
 std::string golden(const std::string& name) {
-  std::ifstream file(std::string(POISONCTL_TEST_GOLDEN) + "/kho/" + name, std::ios::binary);
+  std::ifstream file(checkout_path("tests/golden/kho/" + name), std::ios::binary);
   EXPECT_TRUE(file) << name;
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }

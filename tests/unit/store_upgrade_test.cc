@@ -10,6 +10,7 @@
 #include "registry/store.h"
 #include "tests/unit/sample_events.h"
 #include "tests/unit/temp_tree.h"
+#include "tests/unit/test_files.h"
 #include "tests/unit/test_store.h"
 
 namespace poisonctl {
@@ -21,7 +22,7 @@ using Mode = Store::Mode;
 class StoreUpgradeTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::ifstream file(POISONCTL_TEST_SCHEMA_1, std::ios::binary);
+    std::ifstream file(checkout_path("tests/crash/registry-schema-1.db"), std::ios::binary);
     old_ = {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
     ASSERT_GT(old_.size(), 4096U);
     tree_.write("registry.db", old_);

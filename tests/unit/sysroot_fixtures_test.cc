@@ -4,6 +4,7 @@
 #include "registry/machine.h"
 #include "registry/memory_map.h"
 #include "registry/page_flags.h"
+#include "tests/unit/test_files.h"
 #include "tests/unit/test_ranges.h"
 
 namespace poisonctl {
@@ -12,7 +13,7 @@ namespace {
 class Captured {
  public:
   explicit Captured(const std::string& name)
-      : root_(open_sysroot(std::string(POISONCTL_TEST_SYSROOTS) + "/" + name).value()),
+      : root_(open_sysroot(checkout_path("tests/sysroots/" + name)).value()),
         machine(load_machine(*root_).value()),
         map(load_memory_map(*root_).value()) {}
 

@@ -15,6 +15,7 @@
 #include "registry/range_text.h"
 #include "registry/sources/source.h"
 #include "registry/text.h"
+#include "tests/unit/test_files.h"
 
 namespace poisonctl {
 
@@ -65,7 +66,7 @@ inline Collected collected(const std::function<Result<SourceReport>(const EventS
 
 // Where a golden file of sources lies.
 inline std::string golden_path(std::string_view inside) {
-  return std::string(POISONCTL_TEST_GOLDEN) + "/sources/" + std::string(inside);
+  return checkout_path("tests/golden/sources/" + std::string(inside));
 }
 
 inline std::string file_content(const std::string& path) {
