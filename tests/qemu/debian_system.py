@@ -70,6 +70,8 @@ def write_configuration(tree: Path, modules: list[str]) -> None:
         # The package of the kernel is not there, only the modules that a guest needs.
         "etc/initramfs-tools/initramfs.conf": "MODULES=list\nBUSYBOX=auto\nCOMPRESS=zstd\n",
         "etc/initramfs-tools/modules": "".join(f"{name}\n" for name in modules),
+        # dracut takes what mounts the root by the folders of the package, such as kernel/crypto.
+        "etc/dracut.conf.d/modules.conf": f'add_drivers+=" {" ".join(modules)} "\n',
         "etc/systemd/system/rig.service":
             "[Unit]\nDescription=The guest's end of the control channel\n"
             "[Service]\nExecStart=/bin/busybox sh /usr/lib/rig/guest-control.sh\n"
