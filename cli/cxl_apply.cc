@@ -80,9 +80,15 @@ bool is_observation(const Event& event) {
          event.foreign_host.empty();
 }
 
+// What a test put there is no fault of the device: a repair would waste a spare.
+bool is_meant(EventKind kind, bool with_injected) {
+  return kind != EventKind::kInjected || with_injected;
+}
+
 Result<void> add_record(RepairPlan& plan, Store& store, const Record& record,
-                        const CxlAddressMap& map) {
-  if (record.condition != Condition::kFaulty || !map.device_byte_at(record.range.begin())) {
+                        const CxlAddressMap& map, bool with_injected) {
+  if (record.condition != Condition::kFaulty || !is_meant(record.severity, with_injected) ||
+      !map.device_byte_at(record.range.begin())) {
     return {};
   }
   bool has_line = false;
@@ -103,16 +109,21 @@ Result<void> add_record(RepairPlan& plan, Store& store, const Record& record,
 // What the registry knows to be bad in the devices of this machine.
 Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap& map) {
   RepairPlan plan;
+  const bool with_injected = invocation.has("include-injected");
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
   const auto records = load_records(invocation, *store);
   if (!records) return records.error();
   for (const Record& record : *records) {
-    if (auto added = add_record(plan, *store, record, map); !added) return added.error();
+    if (auto added = add_record(plan, *store, record, map, with_injected); !added)
+      return added.error();
   }
   auto read = store->for_each_event_without_place([&](const StoredEvent& stored) {
     const auto place = cxl_place_from(stored.event.label);
-    if (!place || !is_observation(stored.event) || !map.device(place->serial)) return true;
+    if (!place || !is_observation(stored.event) || !map.device(place->serial) ||
+        !is_meant(stored.event.kind, with_injected)) {
+      return true;
+    }
     const auto located = map.locate(place->serial, place->bytes);
     // What has a place by now has a record since 'collect cxl' ran, or will have.
     if (located && located->host.empty()) add_job(plan, *place, stored.event, std::nullopt);
