@@ -42,6 +42,16 @@ struct RepairPlan {
   std::vector<ByteRange> without_line;
 };
 
+// The nibbles of the bus that a DRAM event of the device names, which the kernel compares before it
+// repairs memory in use; from the evidence, as no other kind of memory has them.
+std::optional<std::uint64_t> nibble_mask_in(std::string_view evidence) {
+  constexpr std::string_view kName = " nibble_mask=";
+  const auto at = evidence.find(kName);
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::string_view rest = evidence.substr(at + kName.size());
+  return parse_prefixed_hex(rest.substr(0, rest.find(' ')));
+}
+
 // Adds a job, or what it depends on to the one that is there.
 void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
              const std::optional<ByteRange>& record) {
@@ -53,6 +63,7 @@ void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
     found = plan.jobs.end() - 1;
   }
   fill_missing(found->target.dram, event.dram);
+  if (const auto mask = nibble_mask_in(event.evidence)) found->target.nibble_mask = mask;
   if (record &&
       std::find(found->records.begin(), found->records.end(), *record) == found->records.end()) {
     found->records.push_back(*record);
