@@ -59,7 +59,7 @@ Result<RepairFunction> function_in(const SysRoot& sysroot, const std::string& fo
       .folder = folder,
       .kind = *kind,
       .permanent = number_in(sysroot, folder + "/persist_mode") == uint64_t{1},
-      .can_set_mode = has("persist_mode"),
+      .can_set_mode = sysroot.open_attribute(folder + "/persist_mode").ok(),
       .safe_when_in_use = number_in(sysroot, folder + "/repair_safe_when_in_use") == uint64_t{1},
       .coordinates = {},
       .least_address = number_in(sysroot, folder + "/min_dpa"),
@@ -70,14 +70,18 @@ Result<RepairFunction> function_in(const SysRoot& sysroot, const std::string& fo
   return function;
 }
 
-// The value for a coordinate of a target, if it is known. Without a mask of nibbles none is asked
-// for: what the attribute has stays.
+// What events need not tell: then it is 0, as the kernel begins, and not what the repair before
+// left.
+bool is_optional(std::string_view name) { return name == "nibble_mask" || name == "sub_channel"; }
+
+// The value for a coordinate of a target, if it is known.
 std::optional<uint64_t> value_for(std::string_view name, const RepairTarget& target) {
   if (name == "dpa") return target.bytes.begin().value() / kLine * kLine;
-  if (name == "nibble_mask") return target.nibble_mask;
+  if (name == "nibble_mask") return target.nibble_mask.value_or(0);
   DramCoordinates dram = target.dram;
   const auto* const field = coordinate(dram, name);
-  if (field == nullptr || !*field) return std::nullopt;
+  if (field == nullptr || !*field)
+    return is_optional(name) ? std::optional<uint64_t>(0) : std::nullopt;
   return **field;
 }
 
@@ -106,7 +110,6 @@ std::optional<std::string> why_not(const RepairFunction& function, const RepairT
     return "it takes no device address";
   }
   for (const std::string& name : names) {
-    if (name == "nibble_mask") continue;
     if (!value_for(name, target)) return "it needs the " + name + ", which no event told";
   }
   return std::nullopt;
@@ -204,7 +207,7 @@ Result<void> order_repair(const SysRoot& sysroot, const RepairFunction& function
   }
   for (const std::string& name : function.coordinates) {
     const auto value = value_for(name, target);
-    if (!value) continue;
+    if (!value) return Error{ErrorCode::kBug, "order_repair: " + name + " is not known"};
     if (auto set = set_attribute(sysroot, path(name), *value); !set) return set;
   }
   const auto order = sysroot.open_attribute(path("repair"));
@@ -216,6 +219,11 @@ Result<void> order_repair(const SysRoot& sysroot, const RepairFunction& function
     failed.message +=
         "; while memory of the device is online, the kernel only repairs what the device has "
         "reported in this boot (a general media or DRAM event for this address)";
+  }
+  if (error == EBUSY) {
+    failed.message +=
+        "; what is not safe in use the kernel only repairs while all memory of the device is "
+        "offline";
   }
   return failed;
 }

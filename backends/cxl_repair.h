@@ -29,7 +29,7 @@ struct RepairFunction {
   std::string folder;  // "sys/bus/edac/devices/cxl_mem0/mem_repair0"
   RepairKind kind = RepairKind::kPpr;
   bool permanent = false;         // as persist_mode is now: hard, and not undone by a reset
-  bool can_set_mode = false;      // whether it has a persist_mode at all
+  bool can_set_mode = false;      // persist_mode can be written; of PPR it is fixed (Linux 7.2)
   bool safe_when_in_use = false;  // data stays, and can be used meanwhile
   // The place that it asks for: the names of its attributes.
   std::vector<std::string> coordinates;

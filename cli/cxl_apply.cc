@@ -42,6 +42,16 @@ struct RepairPlan {
   std::vector<ByteRange> without_line;
 };
 
+// The nibbles of the bus that a DRAM event of the device names, which the kernel compares before it
+// repairs memory in use; from the evidence, as no other kind of memory has them.
+std::optional<std::uint64_t> nibble_mask_in(std::string_view evidence) {
+  constexpr std::string_view kName = " nibble_mask=";
+  const auto at = evidence.find(kName);
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::string_view rest = evidence.substr(at + kName.size());
+  return parse_prefixed_hex(rest.substr(0, rest.find(' ')));
+}
+
 // Adds a job, or what it depends on to the one that is there.
 void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
              const std::optional<ByteRange>& record) {
@@ -53,6 +63,7 @@ void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
     found = plan.jobs.end() - 1;
   }
   fill_missing(found->target.dram, event.dram);
+  if (const auto mask = nibble_mask_in(event.evidence)) found->target.nibble_mask = mask;
   if (record &&
       std::find(found->records.begin(), found->records.end(), *record) == found->records.end()) {
     found->records.push_back(*record);
@@ -80,9 +91,15 @@ bool is_observation(const Event& event) {
          event.foreign_host.empty();
 }
 
+// What a test put there is no fault of the device: a repair would waste a spare.
+bool is_meant(EventKind kind, bool with_injected) {
+  return kind != EventKind::kInjected || with_injected;
+}
+
 Result<void> add_record(RepairPlan& plan, Store& store, const Record& record,
-                        const CxlAddressMap& map) {
-  if (record.condition != Condition::kFaulty || !map.device_byte_at(record.range.begin())) {
+                        const CxlAddressMap& map, bool with_injected) {
+  if (record.condition != Condition::kFaulty || !is_meant(record.severity, with_injected) ||
+      !map.device_byte_at(record.range.begin())) {
     return {};
   }
   bool has_line = false;
@@ -103,16 +120,21 @@ Result<void> add_record(RepairPlan& plan, Store& store, const Record& record,
 // What the registry knows to be bad in the devices of this machine.
 Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap& map) {
   RepairPlan plan;
+  const bool with_injected = invocation.has("include-injected");
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
   const auto records = load_records(invocation, *store);
   if (!records) return records.error();
   for (const Record& record : *records) {
-    if (auto added = add_record(plan, *store, record, map); !added) return added.error();
+    if (auto added = add_record(plan, *store, record, map, with_injected); !added)
+      return added.error();
   }
   auto read = store->for_each_event_without_place([&](const StoredEvent& stored) {
     const auto place = cxl_place_from(stored.event.label);
-    if (!place || !is_observation(stored.event) || !map.device(place->serial)) return true;
+    if (!place || !is_observation(stored.event) || !map.device(place->serial) ||
+        !is_meant(stored.event.kind, with_injected)) {
+      return true;
+    }
     const auto located = map.locate(place->serial, place->bytes);
     // What has a place by now has a record since 'collect cxl' ran, or will have.
     if (located && located->host.empty()) add_job(plan, *place, stored.event, std::nullopt);

@@ -126,18 +126,21 @@ Result<CxlInterleave> CxlInterleave::make(Shape shape) {
 
 std::optional<CxlInterleave::Place> CxlInterleave::place_at(PhysAddr address) const {
   if (address < shape_.range.begin() || address >= shape_.range.end()) return std::nullopt;
+  // The device is chosen by the address (9.18.1.3), the byte in it by the offset (8.2.4.20.13):
+  // where the range begins is a multiple of any power of two of granules, but not of 3.
   const uint64_t plain = decoded(address.value(), shape_.xor_maps);
   const uint64_t offset = plain - shape_.range.begin().value();
-  const uint64_t granule = offset / shape_.granularity;
-  return Place{granule % shape_.ways,
-               granule / shape_.ways * shape_.granularity + offset % shape_.granularity};
+  const uint64_t stripe_number = offset / shape_.granularity / shape_.ways;
+  return Place{plain / shape_.granularity % shape_.ways,
+               stripe_number * shape_.granularity + offset % shape_.granularity};
 }
 
 std::optional<PhysAddr> CxlInterleave::address_of(const Place& place) const {
   if (place.position >= shape_.ways || place.offset >= share()) return std::nullopt;
-  const uint64_t granule = place.offset / shape_.granularity * shape_.ways + place.position;
-  const uint64_t plain = shape_.range.begin().value() + granule * shape_.granularity +
-                         place.offset % shape_.granularity;
+  const uint64_t first = shape_.range.begin().value() / shape_.granularity;
+  const uint64_t turned = (place.position + shape_.ways - first % shape_.ways) % shape_.ways;
+  const uint64_t granule = first + place.offset / shape_.granularity * shape_.ways + turned;
+  const uint64_t plain = granule * shape_.granularity + place.offset % shape_.granularity;
   return PhysAddr(encoded(plain, shape_.xor_maps));
 }
 

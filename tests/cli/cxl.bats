@@ -80,6 +80,15 @@ refused cxl serial 0xabcd0001 dpa 0x10002000+0x80: it has 2 lines of 64 bytes: e
   says "$output" "refused cxl serial 0xabcd0001 dpa 0x1000+0x40, in 0x300001000-0x300001fff: ppr: another kind"
 }
 
+@test "what a test injected is left alone unless it is asked for" {
+  make_cxl
+  listing 0x10001000 64 | sed s/Internal/Injected/ | p -q collect cxl -
+  ends 0 p apply cxl --dry-run
+  same "$output" "nothing to repair"
+  ends 0 p apply cxl --dry-run --include-injected
+  says "$output" "repair cxl serial 0xabcd0001 dpa 0x10001000+0x40"
+}
+
 @test "nothing is repaired on a captured machine" {
   make_cxl
   listing 0x10001000 64 | p -q collect cxl -

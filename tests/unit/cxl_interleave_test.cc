@@ -52,9 +52,10 @@ uint64_t target(uint64_t host, unsigned ig, unsigned iw, const std::vector<uint6
 }
 
 CxlInterleave set_of(uint64_t ways, uint64_t granularity, std::vector<uint64_t> maps = {},
-                     uint64_t stripes = uint64_t{1} << 20U) {
+                     uint64_t base = kBase) {
+  constexpr uint64_t stripes = uint64_t{1} << 20U;
   auto made = CxlInterleave::make(
-      {.range = *ByteRange::from_size(PhysAddr(kBase), ways * granularity * stripes),
+      {.range = *ByteRange::from_size(PhysAddr(base), ways * granularity * stripes),
        .ways = ways,
        .granularity = granularity,
        .xor_maps = std::move(maps)});
@@ -65,14 +66,15 @@ CxlInterleave set_of(uint64_t ways, uint64_t granularity, std::vector<uint64_t> 
 void expect_round_trips(const CxlInterleave& set, const std::vector<uint64_t>& maps) {
   const unsigned ig = encoded_granularity(set.shape().granularity);
   const unsigned iw = encoded_ways(set.shape().ways);
+  const uint64_t base = set.shape().range.begin().value();
   std::mt19937_64 random(set.shape().ways * set.shape().granularity);
   for (unsigned i = 0; i < kRoundTrips; ++i) {
     const uint64_t offset = random() % set.shape().range.size();
-    const auto place = set.place_at(PhysAddr(kBase + offset));
+    const auto place = set.place_at(PhysAddr(base + offset));
     ASSERT_TRUE(place.has_value());
-    ASSERT_EQ(place->position, target(kBase + offset, ig, iw, maps)) << std::hex << offset;
+    ASSERT_EQ(place->position, target(base + offset, ig, iw, maps)) << std::hex << offset;
     ASSERT_EQ(place->offset, device_offset(offset, ig, iw)) << std::hex << offset;
-    ASSERT_EQ(set.address_of(*place), PhysAddr(kBase + offset)) << std::hex << offset;
+    ASSERT_EQ(set.address_of(*place), PhysAddr(base + offset)) << std::hex << offset;
     const CxlInterleave::Place other{random() % set.shape().ways, random() % set.share()};
     const auto address = set.address_of(other);
     ASSERT_TRUE(address.has_value());
@@ -85,6 +87,8 @@ TEST(CxlInterleave, AgreesWithTheFormulaForAllWaysAndGranularities) {
     for (const uint64_t granularity : kGranularities) {
       SCOPED_TRACE(testing::Message() << ways << " ways by " << granularity);
       expect_round_trips(set_of(ways, granularity), {});
+      // 256 MiB further on, where an address is no multiple of 3 granules any more.
+      expect_round_trips(set_of(ways, granularity, {}, kBase + (uint64_t{256} << 20U)), {});
     }
   }
 }
@@ -116,6 +120,16 @@ TEST(CxlInterleave, TwoWaysAsTheKernelAnswers) {
   const CxlInterleave set = set_of(2, 256);
   EXPECT_EQ(set.place_at(PhysAddr(kBase + 0x3140)), (CxlInterleave::Place{1, 0x1840}));
   EXPECT_EQ(set.address_of({1, 0x1840}), PhysAddr(kBase + 0x3140));
+}
+
+// drivers/cxl/core/region.c, unaligned_dpa_to_hpa(): 3 host bridges by 256 bytes from 1 GiB on,
+// which is granule 0x400000, and that is 1 modulo 3.
+TEST(CxlInterleave, ThreeWaysWhereTheRegionBeginsInATurn) {
+  const CxlInterleave set = set_of(3, 256, {}, uint64_t{1} << 30U);
+  EXPECT_EQ(set.address_of({1, 0}), PhysAddr(0x40000000));
+  EXPECT_EQ(set.address_of({2, 0x10}), PhysAddr(0x40000110));
+  EXPECT_EQ(set.address_of({0, 0x100}), PhysAddr(0x40000500));
+  EXPECT_EQ(set.place_at(PhysAddr(0x40000500)), (CxlInterleave::Place{0, 0x100}));
 }
 
 TEST(CxlInterleave, ARangeOfTheDeviceIsInPieces) {
@@ -177,10 +191,10 @@ TEST(CxlInterleave, RefusesWhatNoDecoderCanBe) {
     EXPECT_EQ(made.error().code, ErrorCode::kBadData);
     EXPECT_NE(made.error().message.find(why), std::string::npos) << made.error().message;
   };
-  for (const uint64_t ways : {0, 5, 7, 9, 10, 24, 32}) {
+  for (const uint64_t ways : std::vector<uint64_t>{0, 5, 7, 9, 10, 24, 32}) {
     refused({.range = range, .ways = ways}, "expected 1, 2, 3");
   }
-  for (const uint64_t granularity : {0, 64, 128, 300, 32768}) {
+  for (const uint64_t granularity : std::vector<uint64_t>{0, 64, 128, 300, 32768}) {
     refused({.range = range, .ways = 2, .granularity = granularity}, "expected a granularity");
   }
   refused({.range = range, .ways = 3}, "not a multiple of the stripe");

@@ -168,6 +168,39 @@ TEST_F(CxlRepair, NoOrderWhereAnAttributeDidNotTakeItsValue) {
   EXPECT_EQ(orders_, Lines{"dpa=0x1840"});
 }
 
+TEST_F(CxlRepair, NothingIsLeftOfTheRepairBefore) {
+  add_ppr("mem_repair0", "0", "1");
+  tree_.write(std::string(kDevice) + "mem_repair0/nibble_mask", "0xf0\n");
+  const auto found = functions();
+  ASSERT_TRUE(order(found[0], line_at(0x40), {}).ok());
+  EXPECT_EQ(orders_, (Lines{"dpa=0x40", "nibble_mask=0x0", "repair=1"}));
+}
+
+// Linux 7.2, drivers/cxl/core/edac.c: persist_mode of PPR has no store.
+TEST_F(CxlRepair, AModeThatCannotBeWrittenIsFixed) {
+  add_ppr("mem_repair0", "0", "1");
+  root_ = tree_.open();
+  FakeSysRoot root(*root_);
+  root.answer([](std::string_view, std::string_view) { return 0; });
+  root.fail_attribute(std::string(kDevice) + "mem_repair0/persist_mode",
+                      Error{ErrorCode::kNoPrivilege, "persist_mode: Permission denied", EACCES});
+  const auto found = find_repair_functions(root, "mem0");
+  ASSERT_TRUE(found.ok());
+  EXPECT_FALSE(found->functions[0].can_set_mode);
+  EXPECT_TRUE(choose_repair(found->functions, line_at(0), {}).ok());
+  EXPECT_EQ(choose_repair(found->functions, line_at(0), {.permanent = true}).error().message,
+            "ppr: a reset undoes it");
+}
+
+TEST_F(CxlRepair, EbusyIsExplained) {
+  add_ppr("mem_repair0", "0", "0");
+  const auto found = functions();
+  const auto failed = order(found[0], line_at(0), {}, EBUSY);
+  ASSERT_FALSE(failed.ok());
+  EXPECT_NE(failed.error().message.find("while all memory of the device is offline"),
+            std::string::npos);
+}
+
 TEST_F(CxlRepair, EinvalIsExplainedForMemoryInUse) {
   add_ppr("mem_repair0", "0", "1");
   const auto found = functions();

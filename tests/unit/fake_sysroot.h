@@ -29,6 +29,10 @@ class FakeSysRoot final : public SysRoot {
   void fail(std::string_view path, Error error) {
     faults_.insert_or_assign(std::string(path), std::move(error));
   }
+  // Only opening `path` to write fails with `error`: an attribute that can be read and no more.
+  void fail_attribute(std::string_view path, Error error) {
+    attribute_faults_.insert_or_assign(std::string(path), std::move(error));
+  }
   // A positioned read of `path` that covers byte `offset` fails with `error`.
   void fail_at(std::string_view path, std::uint64_t offset, Error error) {
     read_faults_.insert_or_assign(std::string(path), ReadFault{offset, std::move(error)});
@@ -72,6 +76,8 @@ class FakeSysRoot final : public SysRoot {
   [[nodiscard]] Result<std::unique_ptr<Attribute>> open_attribute(
       std::string_view path) const override {
     if (const Error* fault = use(path)) return *fault;
+    const auto fault = attribute_faults_.find(std::string(path));
+    if (fault != attribute_faults_.end()) return fault->second;
     if (!kernel_) return inner_.open_attribute(path);
     return std::unique_ptr<Attribute>(std::make_unique<FakeAttribute>(*this, std::string(path)));
   }
@@ -145,6 +151,7 @@ class FakeSysRoot final : public SysRoot {
   const SysRoot& inner_;
   std::string root_;
   std::map<std::string, Error> faults_;
+  std::map<std::string, Error> attribute_faults_;
   std::map<std::string, ReadFault> read_faults_;
   std::function<int(std::string_view, std::string_view)> kernel_;
   mutable std::mutex mutex_;  // guards the two below

@@ -94,7 +94,7 @@ def expect_addresses(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
     for serial, lines in LINES.items():
         for line in lines:
             host = kernel[serial, line]
-            shown = tool.json("show", hex(host), schema="poisonctl/events-v1")
+            shown = tool.json("show", hex(host & ~0xfff), schema="poisonctl/events-v1")
             events = [event for event in shown["events"]
                       if event["kind"] == "media" and event["address"] == host]
             expect(len(events) == 1 and events[0]["size"] == 64
