@@ -29,7 +29,7 @@ units() {
     # In tenths: at most 2.9.
     ends 0 systemd-analyze security --no-pager --offline=yes --threshold=29 "$unit"
     says "$output" "Overall exposure level"
-    [[ "$unit" == *-metrics.service ]] || ends 1 grep -q ^ProtectKernelTunables "$unit"
+    [[ "$unit" == *-@(bmc|metrics).service ]] || ends 1 grep -q ^ProtectKernelTunables "$unit"
   done
 }
 
