@@ -73,10 +73,11 @@ def make_regions(guest: rig.Guest) -> None:
         guest.check(script.replace("SERIALS", " ".join(map(hex, serials))))
 
 
-def collect(guest: rig.Guest) -> str:
+def collect(guest: rig.Guest, warns: bool = False) -> str:
     """All that it says; a difference from the kernel would be a warning."""
     said = guest.check("poisonctl --registry /disk/registry.db collect cxl 2>&1")
-    expect("by the decoders" not in said and "warning" not in said, f"it warns: {said}")
+    expect("by the decoders" not in said, f"an address is not the kernel's: {said}")
+    expect(("warning" in said) == warns, f"expected {'a' if warns else 'no'} warning: {said}")
     return said
 
 
@@ -108,6 +109,30 @@ def expect_addresses(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
            f"records {[hex(record['address']) for record in records]}, "
            f"expected {sorted(map(hex, frames))}")
     bench.say(f"{checked} lines are where the kernel says, in {len(frames)} frames")
+
+
+def expect_resolved_is_opened_again(guest: rig.Guest, tool: Poisonctl) -> None:
+    """A record was resolved by mistake: the device, which lists the place still, knows better."""
+    record = tool.json("list", schema="poisonctl/records-v1")["records"][0]
+    tool.run("resolve", hex(record["address"]), "--as", "acquitted", "--reason", "a mistake")
+    collect(guest, warns=True)
+    again = [other for other in tool.json("list", schema="poisonctl/records-v1")["records"]
+             if other["address"] == record["address"]]
+    expect(len(again) == 1 and again[0]["condition"] == "faulty",
+           f"what the device still lists stayed resolved: {again}")
+
+
+def expect_no_repair(guest: rig.Guest) -> None:
+    """This kernel shows no repair: every line is named and refused, and nothing is resolved."""
+    done = guest.run("poisonctl --registry /disk/registry.db apply cxl")
+    expect(done.status == 1, f"apply cxl ended with status {done.status}: {done.errors}")
+    lines = done.text.strip().splitlines()
+    expected = {f"cxl serial {serial:#x} dpa {line:#x}+0x40"
+                for serial, all_of_it in LINES.items() for line in all_of_it}
+    expected.add(f"cxl serial {ALONE:#x} dpa {OUTSIDE:#x}+0x40")
+    named = {re.sub(r"^refused ([^,:]*).*", r"\1", line) for line in lines}
+    expect(named == expected and all("offers no repair" in line for line in lines),
+           f"expected each of {sorted(expected)} refused, got {lines}")
 
 
 def memdevs(guest: rig.Guest) -> str:
@@ -153,4 +178,6 @@ def run(bench: Bench) -> None:
         trace(guest)
         expect("nothing new" in collect(guest), "the same lists after a boot are something new")
         expect_addresses(bench, guest, tool)
+        expect_no_repair(guest)
+        expect_resolved_is_opened_again(guest, tool)
         guest.power_off()
