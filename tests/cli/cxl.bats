@@ -127,6 +127,17 @@ refused cxl serial 0xabcd0001 dpa 0x10002000+0x80: it has 2 lines of 64 bytes: e
   says "$stderr" "decoder2.0 has 2 ways by 256 bytes, the region 1 by 256" "nobody can tell"
 }
 
+@test "a captured machine is planned for as the machine itself" {
+  make_cxl
+  printf 'address,size\n0x300001000,64\n' | p -q collect csv -
+  listing 0x10001000 64 | p -q collect cxl -
+  ends 0 p apply cxl --dry-run
+  local planned=$output
+  ends 0 p capture "$BATS_TEST_TMPDIR/copy"
+  ends 0 "$POISONCTL" --sysroot "$BATS_TEST_TMPDIR/copy" --registry "$REGISTRY" apply cxl --dry-run
+  same "$output" "$planned"
+}
+
 @test "options of one kind of apply are refused by the other" {
   make_cxl
   ends 64 p apply cxl --undo
