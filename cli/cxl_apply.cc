@@ -40,6 +40,7 @@ struct RepairPlan {
   std::map<std::uint64_t, RepairFunctions> functions;  // by serial number
   // Records of CXL memory of which no line is known: nothing can be repaired, and nothing resolved.
   std::vector<ByteRange> without_line;
+  std::size_t elsewhere = 0;  // entries about devices that are not in this machine
 };
 
 // The nibbles of the bus that a DRAM event of the device names, which the kernel compares before it
@@ -131,13 +132,18 @@ Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap&
   }
   auto read = store->for_each_event_without_place([&](const StoredEvent& stored) {
     const auto place = cxl_place_from(stored.event.label);
-    if (!place || !is_observation(stored.event) || !map.device(place->serial) ||
-        !is_meant(stored.event.kind, with_injected)) {
+    if (!place || !is_observation(stored.event) || !is_meant(stored.event.kind, with_injected)) {
+      return true;
+    }
+    if (const auto device = map.device(place->serial);
+        !device && device.error().code == ErrorCode::kNotAvailable) {
+      ++plan.elsewhere;
       return true;
     }
     const auto located = map.locate(place->serial, place->bytes);
-    // What has a place by now has a record since 'collect cxl' ran, or will have.
-    if (located && located->host.empty()) add_job(plan, *place, stored.event, std::nullopt);
+    // What has a place by now has a record since 'collect cxl' ran, or will have. What lies beyond
+    // the device is refused with the others.
+    if (!located || located->host.empty()) add_job(plan, *place, stored.event, std::nullopt);
     return true;
   });
   if (!read) return read.error();
@@ -222,6 +228,10 @@ void print_plan(Output& output, const RepairPlan& plan, const RepairPolicy& poli
                     to_text(record)));
   }
   if (plan.jobs.empty() && plan.without_line.empty()) output.line("nothing to repair");
+  if (plan.elsewhere != 0) {
+    output.note(
+        fmt::format("{} about CXL devices that are not here", counted(plan.elsewhere, "entry")));
+  }
   if (repairs != 0) {
     output.note(
         fmt::format("{} of the devices {} taken; how many are left no device tells the "

@@ -39,6 +39,7 @@ constexpr std::array<std::string_view, 21> kFiles = {
     "sys/class/dmi/id/product_uuid",
     "sys/class/misc/liveupdate/dev",
     "sys/devices/system/memory/block_size_bytes",
+    "sys/firmware/acpi/tables/CEDT",
     "sys/firmware/acpi/tables/data/BERT",
     "sys/firmware/dmi/tables/DMI",
     "sys/firmware/fdt",
@@ -151,24 +152,53 @@ void add_controllers(const SysRoot& from, const std::string& folder, unsigned de
   }
 }
 
-// CXL regions, and the serial numbers of the devices behind their decoders.
+// All of a repair but its trigger, which cannot be read.
+void add_repairs(const SysRoot& from, std::vector<std::string>& paths) {
+  const std::string folder = "sys/bus/edac/devices";
+  const auto devices = from.list(folder);
+  if (!devices) return;
+  for (const std::string& device : *devices) {
+    const auto repairs = from.list(fmt::format("{}/{}", folder, device));
+    if (!device.starts_with("cxl_") || !repairs) continue;
+    for (const std::string& repair : *repairs) {
+      if (!is_numbered(repair, "mem_repair")) continue;
+      const std::string inside = fmt::format("{}/{}/{}", folder, device, repair);
+      const auto files = from.list(inside);
+      if (!files) continue;
+      for (const std::string& file : *files) {
+        if (file != "repair") paths.push_back(fmt::format("{}/{}", inside, file));
+      }
+    }
+  }
+}
+
+// CXL memory: devices, decoders and regions, and the repairs that a device offers.
 void add_cxl(const SysRoot& from, std::vector<std::string>& paths) {
+  constexpr std::array<std::string_view, 8> kOfDecoders = {
+      "start",  "resource",     "size",    "interleave_ways", "interleave_granularity",
+      "commit", "dpa_resource", "dpa_size"};
   const std::string folder = "sys/bus/cxl/devices";
   const auto names = from.list(folder);
   if (!names) return;
   for (const std::string& name : *names) {
     const std::string device = fmt::format("{}/{}", folder, name);
     if (is_numbered(name, "endpoint")) paths.push_back(device + "/uport/serial");
-    if (!is_numbered(name, "region")) continue;
+    if (is_numbered(name, "mem")) {
+      for (const char* file : {"serial", "ram/size", "pmem/size"}) {
+        paths.push_back(fmt::format("{}/{}", device, file));
+      }
+    }
+    if (!name.starts_with("decoder") && !is_numbered(name, "region")) continue;
     const auto files = from.list(device);
     if (!files) continue;
     for (const std::string& file : *files) {
-      if (file == "resource" || file == "size" || file.starts_with("interleave_") ||
-          is_numbered(file, "target")) {
+      if (std::find(kOfDecoders.begin(), kOfDecoders.end(), file) != kOfDecoders.end() ||
+          file == "extended_linear_cache_size" || is_numbered(file, "target")) {
         paths.push_back(fmt::format("{}/{}", device, file));
       }
     }
   }
+  add_repairs(from, paths);
 }
 
 // The hugetlb pools, and what a device tree says of the initrd and of reserved memory.

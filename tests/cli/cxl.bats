@@ -127,6 +127,27 @@ refused cxl serial 0xabcd0001 dpa 0x10002000+0x80: it has 2 lines of 64 bytes: e
   says "$stderr" "decoder2.0 has 2 ways by 256 bytes, the region 1 by 256" "nobody can tell"
 }
 
+@test "what is beyond the device, or in another, is said" {
+  make_cxl
+  attribute $REPAIR/max_dpa 0x1fffffff
+  listing 0x20000000 64 | p -q collect cxl -
+  listing 0x1000 64 | sed "s/$((0xabcd0001))/77/" | p -q collect cxl -
+  ends 1 p apply cxl --dry-run
+  same "$output" "refused cxl serial 0xabcd0001 dpa 0x20000000+0x40: ppr: it reaches from 0x0 to 0x1fffffff only"
+  says "$stderr" "1 entry about CXL devices that are not here"
+}
+
+@test "a captured machine is planned for as the machine itself" {
+  make_cxl
+  printf 'address,size\n0x300001000,64\n' | p -q collect csv -
+  listing 0x10001000 64 | p -q collect cxl -
+  ends 0 p apply cxl --dry-run
+  local planned=$output
+  ends 0 p capture "$BATS_TEST_TMPDIR/copy"
+  ends 0 "$POISONCTL" --sysroot "$BATS_TEST_TMPDIR/copy" --registry "$REGISTRY" apply cxl --dry-run
+  same "$output" "$planned"
+}
+
 @test "options of one kind of apply are refused by the other" {
   make_cxl
   ends 64 p apply cxl --undo

@@ -1,6 +1,6 @@
-"""'collect cxl' reads the poison lists of devices, alone and interleaved: by serial number until a
-region has the bytes, then at the addresses that the kernel gives too; and the same after a boot
-that numbers the devices differently."""
+"""'collect cxl' reads the poison lists of devices, alone and interleaved, by one host bridge or over
+two: by serial number until a region has the bytes, then at the addresses that the kernel gives too;
+and the same after a boot that numbers the devices differently."""
 
 import dataclasses
 import re
@@ -10,11 +10,14 @@ from steps import MIB, Bench, Poisonctl, expect
 
 SHARE = 256 * MIB  # of each device in its region; the rest of it is in none
 FIRST, SECOND, ALONE = 0xabcd0001, 0xabcd0002, 0xabcd0003
-REGIONS = ((ALONE,), (FIRST, SECOND))
+LEFT, RIGHT = 0xabcd0004, 0xabcd0005  # each below a host bridge of its own
+# The decoder of the window, and the devices in the order of their positions.
+REGIONS = (("decoder0.0", (ALONE,)), ("decoder0.0", (FIRST, SECOND)), ("decoder0.1", (LEFT, RIGHT)))
 # Lines of 64 bytes at the edges of granules (256 bytes) and pages, and deep inside.
 LINES = {FIRST: [0x0, 0xc0, 0x1840, 0x7fffc0, SHARE - 64],
          SECOND: [0x40, 0x100, 0x1840, 0x123440],
-         ALONE: [0x0, 0x1040, 0xabcdc0]}
+         ALONE: [0x0, 0x1040, 0xabcdc0],
+         LEFT: [0x0, 0x7ffc0], RIGHT: [0x0, 0x1840, SHARE - 64]}
 OUTSIDE = SHARE + 0x1000  # of the device that is alone
 TRACE = "/sys/kernel/debug/tracing/instances/check"
 
@@ -30,8 +33,8 @@ decoder_of() {
     return
   done
 }
-region=$(cat decoder0.0/create_ram_region)
-echo $region >decoder0.0/create_ram_region
+region=$(cat ROOT/create_ram_region)
+echo $region >ROOT/create_ram_region
 echo 256 >$region/interleave_granularity
 echo WAYS >$region/interleave_ways
 for serial in SERIALS; do
@@ -50,11 +53,16 @@ echo 1 >$region/commit
 
 
 def hardware(serials) -> tuple[str, ...]:
-    """The devices in this order behind one host bridge: the kernel numbers them by it."""
-    words = ["-device", "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl.1"]
-    for slot, serial in enumerate(serials):
+    """Three devices in this order behind one host bridge, and two behind others: the kernel numbers
+    them by it."""
+    words = []
+    for bridge, bus in enumerate((12, 60, 100)):
+        words += ["-device", f"pxb-cxl,bus_nr={bus},bus=pcie.0,id=cxl.{bridge}"]
+    for slot, serial in enumerate((*serials, LEFT, RIGHT)):
+        bridge = max(0, slot - 2)
         words += ["-object", f"memory-backend-ram,id=cells{slot},share=on,size=512M",
-                  "-device", f"cxl-rp,port={slot},bus=cxl.1,id=port{slot},chassis=0,slot={slot + 2}",
+                  "-device", f"cxl-rp,port={slot},bus=cxl.{bridge},id=port{slot},chassis=0,"
+                             f"slot={slot + 2}",
                   "-device", f"cxl-type3,bus=port{slot},volatile-memdev=cells{slot},"
                              f"id=memory-{serial:x},sn={serial:#x}"]
     return tuple(words)
@@ -68,15 +76,17 @@ def inject(guest: rig.Guest) -> None:
 
 
 def make_regions(guest: rig.Guest) -> None:
-    for serials in REGIONS:
-        script = MAKE_REGION.replace("WAYS", str(len(serials))).replace("SHARE", str(SHARE))
+    for root, serials in REGIONS:
+        script = MAKE_REGION.replace("ROOT", root)
+        script = script.replace("WAYS", str(len(serials))).replace("SHARE", str(SHARE))
         guest.check(script.replace("SERIALS", " ".join(map(hex, serials))))
 
 
-def collect(guest: rig.Guest) -> str:
+def collect(guest: rig.Guest, warns: bool = False) -> str:
     """All that it says; a difference from the kernel would be a warning."""
     said = guest.check("poisonctl --registry /disk/registry.db collect cxl 2>&1")
-    expect("by the decoders" not in said and "warning" not in said, f"it warns: {said}")
+    expect("by the decoders" not in said, f"an address is not the kernel's: {said}")
+    expect(("warning" in said) == warns, f"expected {'a' if warns else 'no'} warning: {said}")
     return said
 
 
@@ -110,6 +120,30 @@ def expect_addresses(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
     bench.say(f"{checked} lines are where the kernel says, in {len(frames)} frames")
 
 
+def expect_resolved_is_opened_again(guest: rig.Guest, tool: Poisonctl) -> None:
+    """A record was resolved by mistake: the device, which lists the place still, knows better."""
+    record = tool.json("list", schema="poisonctl/records-v1")["records"][0]
+    tool.run("resolve", hex(record["address"]), "--as", "acquitted", "--reason", "a mistake")
+    collect(guest, warns=True)
+    again = [other for other in tool.json("list", schema="poisonctl/records-v1")["records"]
+             if other["address"] == record["address"]]
+    expect(len(again) == 1 and again[0]["condition"] == "faulty",
+           f"what the device still lists stayed resolved: {again}")
+
+
+def expect_no_repair(guest: rig.Guest) -> None:
+    """This kernel shows no repair: every line is named and refused, and nothing is resolved."""
+    done = guest.run("poisonctl --registry /disk/registry.db apply cxl")
+    expect(done.status == 1, f"apply cxl ended with status {done.status}: {done.errors}")
+    lines = done.text.strip().splitlines()
+    expected = {f"cxl serial {serial:#x} dpa {line:#x}+0x40"
+                for serial, all_of_it in LINES.items() for line in all_of_it}
+    expected.add(f"cxl serial {ALONE:#x} dpa {OUTSIDE:#x}+0x40")
+    named = {re.sub(r"^refused ([^,:]*).*", r"\1", line) for line in lines}
+    expect(named == expected and all("offers no repair" in line for line in lines),
+           f"expected each of {sorted(expected)} refused, got {lines}")
+
+
 def memdevs(guest: rig.Guest) -> str:
     return guest.check("cd /sys/bus/cxl/devices; for d in mem*; do echo $d=$(cat $d/serial); done")
 
@@ -127,7 +161,8 @@ def trace(guest: rig.Guest) -> None:
 def run(bench: Bench) -> None:
     bench.machine = dataclasses.replace(
         bench.machine, qemu=bench.fetched_program("qemu-cxl"), cpu="Skylake-Server,-hypervisor",
-        kind="q35,cxl=on,cxl-fmw.0.targets.0=cxl.1,cxl-fmw.0.size=4G")
+        kind="q35,cxl=on,cxl-fmw.0.targets.0=cxl.0,cxl-fmw.0.size=4G,"
+             "cxl-fmw.1.targets.0=cxl.1,cxl-fmw.1.targets.1=cxl.2,cxl-fmw.1.size=4G")
     disk = bench.disk(bench.kernel, bench.initramfs(bench.kernel))
     every = sum(len(lines) for lines in LINES.values()) + 1
     with start(bench, (FIRST, SECOND, ALONE), disk, "first") as guest:
@@ -153,4 +188,6 @@ def run(bench: Bench) -> None:
         trace(guest)
         expect("nothing new" in collect(guest), "the same lists after a boot are something new")
         expect_addresses(bench, guest, tool)
+        expect_no_repair(guest)
+        expect_resolved_is_opened_again(guest, tool)
         guest.power_off()
