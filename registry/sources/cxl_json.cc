@@ -23,8 +23,6 @@ using std::uint64_t;
 
 // A device keeps about 1,000 entries of some 100 bytes; a host has tens of devices.
 constexpr std::size_t kLargest = std::size_t{16} << 20U;
-// Small values take more memory than text.
-constexpr uint64_t kMostValues = uint64_t{2} << 20U;
 
 // Poison is listed in lines of 64 bytes, and an interleave set changes devices after 256 at the
 // least and 16 KiB at the most, over at most 16 devices (CXL 3.1, 8.2.4.20).
@@ -34,20 +32,6 @@ constexpr uint64_t kMostGranule = 16384;
 constexpr uint64_t kMostWays = 16;
 constexpr uint64_t kSector = 512;  // of the kernel's badblocks
 constexpr uint64_t kAddressEnd = kPhysAddrLimit;
-
-// Only looks: that the text is JSON of bounded depth and number of values.
-class Checker final : public JsonReader {
- private:
-  Result<void> on_open(bool /*object*/) override { return count(); }
-  Result<void> on_close() override { return {}; }
-  Result<void> on_key(const std::string& /*key*/) override { return {}; }
-  Result<void> on_value(json /*value*/) override { return count(); }
-  Result<void> count() {
-    if (++values_ <= kMostValues) return {};
-    return bad_data(place(), fmt::format("more than {} values", kMostValues));
-  }
-  uint64_t values_ = 0;
-};
 
 // A key of an object; null when there is none.
 const json& at(const json& object, const char* key) {
@@ -317,15 +301,10 @@ Result<SourceReport> Import::finish() {
 
 Result<SourceReport> collect_cxl_json(ByteStream& stream, const SourceSettings& settings,
                                       const EventSink& sink) {
-  const auto text = read_all(stream, kLargest);
-  if (!text) return text.error();
-  TextStream again(*text, stream.shown());
-  if (auto fit = Checker().read(again); !fit) return fit.error();
-  constexpr bool kThrow = false;
-  const json listing = json::parse(*text, nullptr, kThrow);
-  if (listing.is_discarded()) return Error{ErrorCode::kBug, stream.shown() + ": JSON or not?"};
+  const auto listing = read_json(stream, kLargest);
+  if (!listing) return listing.error();
   Import import(stream.shown(), settings.page_shift, sink);
-  if (auto done = import.visit(listing, json()); !done) return done.error();
+  if (auto done = import.visit(*listing, json()); !done) return done.error();
   return import.finish();
 }
 

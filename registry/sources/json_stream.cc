@@ -147,6 +147,36 @@ bool JsonReader::parse_error(std::size_t position, const std::string& last_token
   return false;
 }
 
+namespace {
+
+// Only looks: that the text is JSON of bounded depth and number of values.
+class Checker final : public JsonReader {
+ private:
+  Result<void> on_open(bool /*object*/) override { return count(); }
+  Result<void> on_close() override { return {}; }
+  Result<void> on_key(const std::string& /*key*/) override { return {}; }
+  Result<void> on_value(nlohmann::json /*value*/) override { return count(); }
+  Result<void> count() {
+    constexpr std::uint64_t kMostValues = std::uint64_t{2} << 20U;
+    if (++values_ <= kMostValues) return {};
+    return bad_data(place(), fmt::format("more than {} values", kMostValues));
+  }
+  std::uint64_t values_ = 0;
+};
+
+}  // namespace
+
+Result<nlohmann::json> read_json(ByteStream& stream, std::size_t largest) {
+  const auto text = read_all(stream, largest);
+  if (!text) return text.error();
+  TextStream again(*text, stream.shown());
+  if (auto fit = Checker().read(again); !fit) return fit.error();
+  constexpr bool kThrow = false;
+  auto document = nlohmann::json::parse(*text, nullptr, kThrow);
+  if (document.is_discarded()) return Error{ErrorCode::kBug, stream.shown() + ": JSON or not?"};
+  return document;
+}
+
 std::optional<std::uint64_t> json_unsigned(const nlohmann::json& value) {
   if (value.is_number_unsigned()) return value.get<std::uint64_t>();
   if (!value.is_string()) return std::nullopt;

@@ -92,6 +92,10 @@ class JsonReader : private nlohmann::json_sax<nlohmann::json> {
   std::vector<std::unordered_set<std::string>> keys_;  // of every object that is open
 };
 
+// A whole document of at most `largest` bytes and 2 Mi values: small values take more memory than
+// text. Errors: kBadData; those of the stream.
+Result<nlohmann::json> read_json(ByteStream& stream, std::size_t largest);
+
 // A value as an address or a count of bytes: a number, or the text that cxl-cli and ndctl print for
 // one with -u ("0x1000"). Nothing when it is neither, negative, or rounded ("64.00 MiB (67.11
 // MB)").

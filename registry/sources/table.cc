@@ -15,11 +15,12 @@
 #include "registry/sources/memtest.h"
 #include "registry/sources/own_json.h"
 #include "registry/sources/pfn_list.h"
+#include "registry/sources/redfish.h"
 
 namespace poisonctl {
 
 std::span<const StreamSource> stream_sources() {
-  static constexpr std::array<StreamSource, 13> kSources = {{
+  static constexpr std::array<StreamSource, 14> kSources = {{
       {"badram", "BadRAM pairs, GRUB_BADRAM lines, GRUB's badram and cutmem", "", collect_badram},
       {"memmap", "memmap= of a kernel command line", "proc/cmdline", collect_memmap_option},
       {"memtest", "what memtest86+ prints", "", collect_memtest},
@@ -32,6 +33,7 @@ std::span<const StreamSource> stream_sources() {
        collect_cper, "the firmware has no record of the boot before this one"},
       {"cxl", "cxl list --media-errors", "", collect_cxl_json},
       {"ndctl", "ndctl list --media-errors", "", collect_cxl_json},
+      {"redfish", "log entries of a Redfish service, with CPER", "", collect_redfish},
       {"json", "poisonctl's own JSON, of this host or another", "", collect_own_json},
       {"csv", "CSV with a header line", "", collect_csv},
       {"pfn", "frame numbers, one a line", "", collect_pfn_list},

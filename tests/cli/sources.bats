@@ -22,6 +22,7 @@ memtest memtest/v7-badram.txt
 ndctl cxl_json/ndctl.json
 pfn pfn_list/mixed.txt
 rasdaemon rasdaemon/0.8.4.db
+redfish redfish/log.json
 END
 }
 
