@@ -24,7 +24,7 @@ namespace po = boost::program_options;
 
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
 // one of the folders below.
-constexpr std::array<std::string_view, 21> kFiles = {
+constexpr std::array<std::string_view, 22> kFiles = {
     "etc/machine-id",
     "proc/cmdline",
     "proc/iomem",
