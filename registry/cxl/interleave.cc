@@ -37,8 +37,8 @@ uint64_t decoded(uint64_t address, const std::vector<uint64_t>& maps) {
 // The inverse. A map has no bit below its lowest, so that the highest bit is known first.
 uint64_t encoded(uint64_t plain, const std::vector<uint64_t>& maps) {
   uint64_t address = plain;
-  for (auto map = maps.rbegin(); map != maps.rend(); ++map) {
-    address = with_bit(address, lowest_bit(*map), parity(address & *map));
+  for (std::size_t i = maps.size(); i-- > 0;) {
+    address = with_bit(address, lowest_bit(maps[i]), parity(address & maps[i]));
   }
   return address;
 }

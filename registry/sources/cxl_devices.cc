@@ -96,7 +96,7 @@ class Reading {
     std::string note = {};  // what the kernel says otherwise
   };
   Answer answer_for(const CxlDevice& device, const CxlPoison& entry);
-  Answer by_kernel(const CxlPoison& entry, std::string note) const;
+  [[nodiscard]] Answer by_kernel(const CxlPoison& entry, std::string note) const;
   Result<void> entry_events(const CxlDevice& device, const CxlPoison& entry);
   void warn_of(const CxlDevice& device, std::string_view text) {
     collector_.warn(fmt::format("{} (cxl serial {:#x}): {}", device.memdev, device.serial, text));
