@@ -62,8 +62,7 @@ void add_notices(const Record& record, const SmbiosMemory& memory,
                  std::vector<SelNotice>& notices) {
   for (const ByteRange& block : notice_blocks(record.range)) {
     SelNotice notice{.block = block,
-                     .data_lost = record.severity != EventKind::kCorrected &&
-                                  record.severity != EventKind::kMedia,
+                     .data_lost = record.severity != EventKind::kCorrected,
                      .module = SelNotice::kNoModule,
                      .module_number = SelNotice::kNoNumber,
                      .episode = static_cast<std::uint16_t>(
