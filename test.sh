@@ -3,7 +3,7 @@
 #
 #   ./test.sh [--quick] [--jobs N]
 #
-#   --quick     leave out the tests that boot kernels (ctest label qemu)
+#   --quick     leave out the tests that boot kernels or install packages (ctest labels qemu, package)
 #   --jobs N    how much to do at a time (default: one job for each processor)
 #
 # Installs what is missing first. Stops at the first step that fails and says how to run it alone.
@@ -78,7 +78,7 @@ check_layout() {
 
 check_scripts() {
   {
-    our_files '(' -name '*.sh' -o -name '*.bash' ')'
+    our_files '(' -name '*.sh' -o -name '*.bash' -o -path './packaging/debian/poisonctl*.p*' -o -name '*.config' -path './packaging/debian/*' ')'
     our_files ! -name '*.*' |
       xargs -0 awk 'FNR == 1 && /^#!.*[\/ ](ba|da)?sh( |$)/ { printf "%s%c", FILENAME, 0 } { nextfile }'
   } | xargs -0 shellcheck || return
@@ -110,9 +110,9 @@ run_fuzzers() {
 }
 
 groups=(build test)
-tests=(--label-exclude '^qemu$')
+tests=(--label-exclude '^(qemu|package)$')
 if [[ $quick == no ]]; then
-  groups+=(qemu)
+  groups+=(package qemu)
   tests=()
 fi
 
@@ -124,7 +124,7 @@ step "build with clang and sanitizers" build asan
 step "clang-tidy" .ci/clang-tidy.py --jobs "$jobs" build/asan
 step "fuzzers" run_fuzzers
 step "tests with sanitizers" \
-  ctest --test-dir build/asan -j "$jobs" --no-tests=error --output-on-failure -LE '^qemu$'
+  ctest --test-dir build/asan -j "$jobs" --no-tests=error --output-on-failure -LE '^(qemu|package)$'
 
 # Last, so that its summary is what one sees. Of the other steps only the result counts here.
 printf '\n==> all tests of the release build\n'

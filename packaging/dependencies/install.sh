@@ -3,13 +3,13 @@
 #
 #   packaging/dependencies/install.sh GROUP...
 #
-# GROUP is build, test or qemu; debian.txt and fedora.txt say what is in each and what for. Nothing is
+# GROUP is build, test, package or qemu; debian.txt and fedora.txt say what is in each and what for. Nothing is
 # touched, and no root is needed, when nothing is missing. Exit status: 0 everything is there, 64 wrong
 # usage, 69 something could not be installed.
 set -euo pipefail
 
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly folder groups="build test qemu"
+readonly folder groups="build test package qemu"
 readonly exit_usage=64 exit_unavailable=69
 
 fail() {
