@@ -78,7 +78,7 @@ check_layout() {
 
 check_scripts() {
   {
-    our_files '(' -name '*.sh' -o -name '*.bash' -o -path './packaging/debian/poisonctl*.p*' ')'
+    our_files '(' -name '*.sh' -o -name '*.bash' -o -path './packaging/debian/poisonctl*.p*' -o -name '*.config' -path './packaging/debian/*' ')'
     our_files ! -name '*.*' |
       xargs -0 awk 'FNR == 1 && /^#!.*[\/ ](ba|da)?sh( |$)/ { printf "%s%c", FILENAME, 0 } { nextfile }'
   } | xargs -0 shellcheck || return

@@ -47,7 +47,7 @@ hardened_and_stripped() {
     readelf -h "$program" | grep -q 'Type: *DYN'
     readelf -d "$program" | grep -q 'BIND_NOW\|Flags:.* NOW'
     readelf -l "$program" | grep -q GNU_RELRO
-    readelf -s --dyn-syms "$program" | grep -q __stack_chk_fail
+    readelf -W --dyn-syms "$program" | grep -q __stack_chk_fail
     readelf -S "$program" | grep -q '\.gnu_debuglink'
     ! readelf -S "$program" | grep -q '\.debug_info' || return 1
   done
