@@ -52,7 +52,7 @@ config ""|check
 handover ""|check key make
 audit ""|export import key verify
 kho ""|hold inspect receive
-apply ""|e820 reserve-mem
+apply ""|bmc cxl e820 reserve-mem
 apply --dry-run ""|bmc cxl e820 reserve-mem
 emit ""|devicetree e820 initrd kho offline reserve-mem
 plan e820 ""|devicetree e820 initrd kho offline reserve-mem
