@@ -7,6 +7,7 @@
 #include <set>
 #include <string_view>
 
+#include "registry/aligned_blocks.h"
 #include "registry/bytes.h"
 
 namespace poisonctl {
@@ -272,16 +273,7 @@ bool belong_together(const SelBytes& event, const SelBytes& place) {
 }
 
 std::vector<ByteRange> notice_blocks(const ByteRange& range) {
-  std::vector<ByteRange> blocks;
-  const ByteRange frames = range.widened_to(PageShift::smallest());
-  for (std::uint64_t at = frames.begin().value(); at < frames.end().value();) {
-    std::uint64_t size =
-        std::bit_floor(std::min(frames.end().value() - at, std::uint64_t{SelNotice::kMostBytes}));
-    if (at != 0) size = std::min(size, std::uint64_t{1} << std::countr_zero(at));
-    blocks.push_back(*ByteRange::from_size(PhysAddr(at), size));
-    at += size;
-  }
-  return blocks;
+  return aligned_blocks(range.widened_to(PageShift::smallest()), SelNotice::kMostBytes);
 }
 
 std::string to_hex(const SelBytes& record) {

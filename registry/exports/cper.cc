@@ -1,10 +1,12 @@
-// The log as Common Platform Error Records: one record with one memory error section for each event
-// that has a place. UEFI Specification 2.10, appendix N: N.2.1 (record header), N.2.2 (section
-// descriptor), N.2.5 (memory error section, 80 bytes). All numbers are little-endian.
+// The log as Common Platform Error Records: one record for each event that has a place, with a
+// memory error section for each block of it (aligned_blocks.h). UEFI Specification 2.10, appendix
+// N: N.2.1 (record header), N.2.2 (section descriptor), N.2.5 (memory error section, 80 bytes). All
+// numbers are little-endian.
 #include <fmt/format.h>
 
 #include <chrono>
 
+#include "registry/aligned_blocks.h"
 #include "registry/exports/exports.h"
 #include "registry/text.h"
 
@@ -61,13 +63,17 @@ void put_time(std::string& out, Time time) {
   decimal(static_cast<int>(date.year()) / 100);
 }
 
+std::uint32_t severity_of(const Event& event) {
+  return event.kind == EventKind::kCorrected ? kCorrectedSeverity : kRecoverable;
+}
+
 // Where in the section a coordinate is, and the bit that says that it is there.
 struct Field {
   const std::optional<std::uint32_t>& value;
   unsigned bit;
 };
 
-std::string memory_section(const Event& event) {
+std::string memory_section(const Event& event, const ByteRange& block) {
   const DramCoordinates& dram = event.dram;
   std::uint64_t valid = 1U << 1U | 1U << 2U;  // address and mask
   std::string fields;
@@ -90,15 +96,31 @@ std::string memory_section(const Event& event) {
   put_field({dram.rank, 15});
   fields.append(2 + 2, '\0');  // SMBIOS handles
   std::string section;
-  // The bits of the address that mean something: of a range that is a power of two in size.
-  const std::uint64_t size = event.range->size();
-  const bool aligned = (size & (size - 1)) == 0 && event.range->begin().value() % size == 0;
-  if (!aligned) valid &= ~(std::uint64_t{1} << 2U);
   put(section, valid, 8);
   put(section, 0, 8);  // error status
-  put(section, event.range->begin().value(), 8);
-  put(section, aligned ? ~(size - 1) : 0, 8);
+  put(section, block.begin().value(), 8);
+  put(section, ~(block.size() - 1), 8);  // the bits of the address that mean something
   return section + fields;
+}
+
+// Table N.2: of the section at `offset` of its record.
+void put_descriptor(std::string& out, const Event& event, std::size_t offset, bool first) {
+  put(out, offset, 4);
+  put(out, kSectionSize, 4);
+  put(out, 0x0100, 2);
+  put(out, event.label.empty() ? 0 : kFruTextValid, 1);
+  put(out, 0, 1);
+  put(out, (first ? kPrimary : 0) | (event.kind == EventKind::kDeferred ? kLatentError : 0), 4);
+  out += kMemorySection;
+  out.append(16, '\0');  // FRU id
+  put(out, severity_of(event), 4);
+  // ASCII, with an end mark.
+  std::string label;
+  for (const char c : event.label.substr(0, kFruTextSize - 1)) {
+    label += c >= ' ' && c <= '~' ? c : '?';
+  }
+  label.resize(kFruTextSize, '\0');
+  out += label;
 }
 
 std::string record(const StoredEvent& stored) {
@@ -106,39 +128,28 @@ std::string record(const StoredEvent& stored) {
   const bool observation =
       event.kind != EventKind::kOutcome && event.kind != EventKind::kResolution;
   if (!observation || !event.range || !event.foreign_host.empty()) return {};
-  const bool corrected = event.kind == EventKind::kCorrected;
-  const std::uint32_t severity = corrected ? kCorrectedSeverity : kRecoverable;
+  // A section has an address and a mask, no length.
+  const auto blocks = aligned_blocks(*event.range);
+  const std::size_t sections_at = kHeaderSize + blocks.size() * kDescriptorSize;
   std::string out = "CPER";
   put(out, 0x0100, 2);
   put(out, 0xFFFFFFFFU, 4);
-  put(out, 1, 2);  // sections
-  put(out, severity, 4);
+  put(out, blocks.size(), 2);
+  put(out, severity_of(event), 4);
   put(out, kTimestampValid, 4);
-  put(out, kHeaderSize + kDescriptorSize + kSectionSize, 4);
+  put(out, sections_at + blocks.size() * kSectionSize, 4);
   put_time(out, time_seen(event, stored.provenance));
   out.append(32, '\0');  // platform, partition: not valid
   out += kCreator;
-  out += corrected ? kCorrectedMachineCheck : kMachineCheck;
+  out += event.kind == EventKind::kCorrected ? kCorrectedMachineCheck : kMachineCheck;
   put(out, static_cast<std::uint64_t>(stored.id), 8);
   put(out, event.kind == EventKind::kInjected ? kSimulated : 0, 4);
   out.append(8 + 12, '\0');  // persistence, reserved
-
-  put(out, kHeaderSize + kDescriptorSize, 4);
-  put(out, kSectionSize, 4);
-  put(out, 0x0100, 2);
-  put(out, event.label.empty() ? 0 : kFruTextValid, 1);
-  put(out, 0, 1);
-  put(out, kPrimary | (event.kind == EventKind::kDeferred ? kLatentError : 0), 4);
-  out += kMemorySection;
-  out.append(16, '\0');  // FRU id
-  put(out, severity, 4);
-  // ASCII, with an end mark.
-  std::string label;
-  for (const char c : event.label.substr(0, kFruTextSize - 1)) {
-    label += c >= ' ' && c <= '~' ? c : '?';
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    put_descriptor(out, event, sections_at + i * kSectionSize, i == 0);
   }
-  label.resize(kFruTextSize, '\0');
-  return out + label + memory_section(event);
+  for (const ByteRange& block : blocks) out += memory_section(event, block);
+  return out;
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ END
   ends 0 python3 "$HERE/cper_decode.py" "$BATS_TEST_TMPDIR/log.cper"
   says "$output" "corrected 2026-03-01T12:34:56Z DIMM_B1 flags=0 address=0x3900040 mask=0xffffffffffffffff"
   says "$output" "address=0x2800000 mask=0xfffffffffffff000"
-  same "$(wc -l <<< "$output")" \
+  same "$(cut -d ' ' -f 1 <<< "$output" | sort -u | wc -l)" \
     "$(sqlite3 "$REGISTRY" "SELECT count(*) FROM event WHERE address IS NOT NULL AND kind NOT IN ('outcome', 'resolution')")"
 }
 
