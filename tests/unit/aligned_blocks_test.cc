@@ -23,7 +23,7 @@ TEST(AlignedBlocks, ASmallTable) {
 
 TEST(AlignedBlocks, TogetherAreTheRangeAndEachIsAligned) {
   std::mt19937_64 random(1);
-  for (int i = 0; i < 1000; ++i) {
+  for (unsigned i = 0; i < 1000; ++i) {
     const ByteRange range = of(random() >> 14U, 1 + (random() >> (14U + i % 50U)));
     std::uint64_t next = range.begin().value();
     const auto blocks = aligned_blocks(range);
