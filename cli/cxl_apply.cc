@@ -206,9 +206,13 @@ std::string name_of(const Job& job) {
   return name;
 }
 
+bool is_permanent(const RepairFunction& function, const RepairPolicy& policy) {
+  return function.can_set_mode ? policy.permanent : function.permanent;
+}
+
 std::string name_of(const RepairFunction& function, const RepairPolicy& policy) {
-  const bool permanent = function.can_set_mode ? policy.permanent : function.permanent;
-  return fmt::format("{} {}", permanent ? "permanent" : "temporary", to_word(function.kind));
+  return fmt::format("{} {}", is_permanent(function, policy) ? "permanent" : "temporary",
+                     to_word(function.kind));
 }
 
 void print_plan(Output& output, const RepairPlan& plan, const RepairPolicy& policy) {
@@ -296,11 +300,15 @@ Result<void> repair(Invocation& invocation, const CxlAddressMap& map, const Repa
   return {};
 }
 
-// A record is repaired when all that is known to be bad in it is.
+// A record is repaired when all that is known to be bad in it is, for good: after a reset the next
+// kernel would be given the bad frame again, and nobody would know of it.
 std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& policy) {
+  const auto is_mended = [&](const Job& job) {
+    return job.repaired && !job.listed && is_permanent(*job.function, policy);
+  };
   std::map<ByteRange, std::string> reasons;
   for (const Job& job : plan.jobs) {
-    if (!job.repaired || job.listed) continue;
+    if (!is_mended(job)) continue;
     for (const ByteRange& record : job.records) {
       std::string& reason = reasons[record];
       reason += fmt::format("{}{} of {}", reason.empty() ? "" : "; ",
@@ -308,7 +316,7 @@ std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& polic
     }
   }
   for (const Job& job : plan.jobs) {
-    if (job.repaired && !job.listed) continue;
+    if (is_mended(job)) continue;
     for (const ByteRange& record : job.records) reasons.erase(record);
   }
   std::vector<Event> events;
@@ -337,7 +345,10 @@ Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
           name_of(job),
           invocation.has("clear-poison") ? "" : " (--clear-poison overwrites it with zeros)"));
     } else if (job.repaired) {
-      output.line(name_of(job) + ": repaired, and no longer on the poison list");
+      output.line(fmt::format(
+          "{}: repaired{}, and no longer on the poison list{}", name_of(job),
+          is_permanent(*job.function, policy) ? "" : " until the device is reset",
+          is_permanent(*job.function, policy) ? "" : "; its record stays (--permanent)"));
     }
   }
   const auto events = resolutions(plan, policy);
