@@ -1,4 +1,4 @@
-# For build-deb.sh, which sources it: its options, and the commit that it builds.
+# For build-deb.sh and build-rpm.sh, which source it: their options, and the commit that they build.
 # shellcheck shell=bash
 
 readonly exit_usage=64 exit_data=65

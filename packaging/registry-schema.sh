@@ -1,4 +1,5 @@
-# For what runs before a package is unpacked (debian/poisonctl.preinst.in): leaves a registry of a schema that the package does not know, with the version that wrote it. The build puts in the number.
+# For what runs before a package is unpacked (debian/poisonctl.preinst.in, rpm/poisonctl.spec): leaves a registry of a
+# schema that the package does not know, with the version that wrote it. The build puts in the number.
 # shellcheck shell=sh
 
 refuse_newer_schema() {
