@@ -12,7 +12,10 @@ setup_file() {
 package() { find "$PACKAGES" -name "$1-[0-9]*.rpm" ! -name '*.src.rpm'; }
 
 # Its libraries are those of Debian, of which rpm knows nothing: the tests below look at what it requires.
-rpm_root() { rpm --root "$ROOT" --dbpath /var/lib/rpm "$@"; }
+rpm_root() {
+  # shellcheck disable=SC2016 # for the shell that it is given to
+  unshare --mount sh -euc 'mount -t proc proc "$0/proc" && exec rpm --root "$0" --dbpath /var/lib/rpm "$@"' "$ROOT" "$@"
+}
 
 enabled() { inside systemctl is-enabled "$1" || true; }
 
@@ -61,7 +64,8 @@ enabled() { inside systemctl is-enabled "$1" || true; }
 @test "it is installed: files, modes, presets, and the registry of before upgraded" {
   cp "$HERE/../crash/registry-schema-2.db" "$REGISTRY"
   ends 0 rpm_root --install --nodeps "$(package poisonctl)" "$(package poisonctl-initramfs)" "$(package poisonctl-dracut)"
-  same "$output$stderr" ""
+  # Debian's rpm says that it is not for installing; systemctl tells each link.
+  same "$(printf '%s\n' "$output" "$stderr" | grep -v '^rpm: \|^Created symlink \|^$')" ""
   ends 0 rpm_root --verify --nodeps poisonctl poisonctl-initramfs poisonctl-dracut
   same "$(stat -c '%a %U %G' "$ROOT/var/lib/poisonctl")" "750 root root"
   same "$(schema)" 3
