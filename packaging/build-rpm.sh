@@ -6,8 +6,7 @@
 #   --output DIR    where the packages go (default: build/packages)
 #   --jobs N        how much to compile at a time (default: one job for each processor)
 #
-# What is not committed is left out. The same commit gives the same bytes, whoever builds it, when and in
-# which folder, with the same compiler and libraries. Needs the packages of the groups build and package of
+# What is not committed is left out. Needs the packages of the groups build and package of
 # packaging/dependencies. Exit status: 0 built, 64 wrong usage, 65 the sources are not as expected, else that of the
 # step that failed.
 set -euo pipefail
