@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/signalfd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <utility>
 
 #include "cli/service.h"
@@ -23,7 +21,9 @@ constexpr int kTickMs = 1000;
 
 Result<void> KhoHolder::run() {
   kept_ = take_kept_files();
-  if (auto caught = catch_signals(); !caught) return caught;
+  auto signals = signals_to_end();
+  if (!signals) return signals.error();
+  signals_ = std::move(*signals);
   // Whether it can be done at all is known at once, also where there is no list yet.
   if (auto device = open_live_update(sysroot_); !device) return device.error();
   if (auto first = refresh(); !first) return first;
@@ -46,19 +46,6 @@ Result<void> KhoHolder::run() {
   notify_service_manager("STOPPING=1");
   invocation_.output().note("ended: nothing is held in memory any more");
   return {};
-}
-
-Result<void> KhoHolder::catch_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
-  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
-    return Error{ErrorCode::kBug, "cannot block SIGTERM"};
-  }
-  signals_ = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (signals_.valid()) return {};
-  return os_error("signalfd", errno, ErrorCode::kIo);
 }
 
 Result<bool> KhoHolder::wait() const {

@@ -24,7 +24,6 @@ class KhoHolder {
   Result<void> run();
 
  private:
-  Result<void> catch_signals();
   // Whether a signal came within one tick.
   [[nodiscard]] Result<bool> wait() const;
   // Holds the list of the registry as it is now, if it is another one than before.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -9,6 +10,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -73,6 +76,20 @@ std::string_view variable(const char* name) {
 }  // namespace
 
 void notify_service_manager(std::string_view state) { notify(state, nullptr); }
+
+Result<UniqueFd> signals_to_end() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  // It returns its error; errno stays as it was.
+  if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
+    return os_error("pthread_sigmask", error, ErrorCode::kIo);
+  }
+  UniqueFd signals(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (signals.valid()) return signals;
+  return os_error("signalfd", errno, ErrorCode::kIo);
+}
 
 std::vector<std::pair<std::string, UniqueFd>> take_kept_files() {
   const auto count = parse_unsigned(variable("LISTEN_FDS"), 10);

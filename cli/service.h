@@ -17,6 +17,10 @@ namespace poisonctl {
 // variable is the protocol: systemd sets it for a unit of Type=notify and for nobody else.
 void notify_service_manager(std::string_view state);
 
+// Readable once SIGTERM or SIGINT came: from here on they no longer end the program by themselves.
+// Errors: kIo.
+Result<UniqueFd> signals_to_end();
+
 // A file that the service manager keeps while the service starts again (FileDescriptorStoreMax=,
 // systemd.service(5)): those it kept, with their names. LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES
 // are the protocol (sd_listen_fds(3)); without them there are none. To be called once.

@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/signalfd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <utility>
 
 #include "cli/service.h"
@@ -145,7 +143,9 @@ Result<void> Watcher::follow() {
 Result<void> Watcher::set_up() {
   to_journal_ = stderr_is_journal();
   // Before the first thread, which inherits what is blocked.
-  if (auto caught = catch_signals(); !caught) return caught;
+  auto signals = signals_to_end();
+  if (!signals) return signals.error();
+  signals_ = std::move(*signals);
   // A registry that cannot be written is told now, and not with the first error.
   if (auto store = invocation_.open_store(Store::Mode::kCreate); !store) return store.error();
   open_trace();
@@ -158,19 +158,6 @@ Result<void> Watcher::set_up() {
     return finish_scan();
   }
   return {};
-}
-
-Result<void> Watcher::catch_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
-  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
-    return Error{ErrorCode::kBug, "cannot block SIGTERM"};
-  }
-  signals_ = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (signals_.valid()) return {};
-  return os_error("signalfd", errno, ErrorCode::kIo);
 }
 
 void Watcher::open_trace() {

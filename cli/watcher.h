@@ -32,7 +32,6 @@ class Watcher {
 
   Result<void> set_up();
   Result<void> follow();
-  Result<void> catch_signals();
   void open_trace();
   Result<void> wait();
   // True when there may be more to read at once.

@@ -4,41 +4,12 @@
 #include "cli/json.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
+#include "registry/exports/exports.h"
 #include "registry/range_text.h"
 #include "registry/text.h"
 
 namespace poisonctl {
 namespace {
-
-Json event_json(const StoredEvent& stored) {
-  const Event& event = stored.event;
-  const Provenance& by = stored.provenance;
-  return {{"id", stored.id},
-          {"time", to_rfc3339(by.time)},
-          {"kind", to_word(event.kind)},
-          {"state", state_word(event)},
-          {"address", event.range->begin().value()},
-          {"size", event.range->size()},
-          {"granularity", event.granularity},
-          {"count", event.count},
-          {"observed", event.observed ? Json(to_rfc3339(*event.observed)) : Json(nullptr)},
-          {"label", event.label},
-          {"dram", to_text(event.dram)},
-          {"result", event.result},
-          {"evidence", event.evidence},
-          {"source", by.source},
-          {"source_version", by.source_version},
-          {"origin", by.origin},
-          {"tool", by.tool},
-          {"uid", by.uid},
-          {"boot_id", by.boot_id},
-          {"monotonic_ns", by.monotonic_ns},
-          {"kernel_release", by.kernel_release},
-          {"host_id", event.foreign_host.empty() ? by.host_id : event.foreign_host},
-          {"product_uuid", by.product_uuid},
-          {"product_serial", by.product_serial},
-          {"page_size", by.page_shift.page_size()}};
-}
 
 // "        NAME      VALUE\n", or nothing for an empty value.
 std::string detail_line(std::string_view name, std::string_view value) {
@@ -111,7 +82,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (output.json()) {
     Json list = Json::array();
     auto read = store->for_each_event_about(wanted, [&](const StoredEvent& stored) {
-      list.push_back(event_json(stored));
+      list.push_back(event_fields(stored));
       return true;
     });
     if (!read) return read.error();

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "registry/audit/bundle.h"
+#include "registry/audit/json_text.h"
 #include "registry/result.h"
 #include "registry/store.h"
 
@@ -44,6 +45,9 @@ Result<FormatSummary> export_redfish(Store& store, const LogSelection& selection
                                      const TextSink& sink);
 Result<FormatSummary> export_cper(Store& store, const LogSelection& selection,
                                   const TextSink& sink);
+
+// One event, as `show --json` has it and, behind a `schema`, the line of NDJSON.
+OrderedJson event_fields(const StoredEvent& stored);
 
 // What one event becomes; empty for nothing. Calls `make` for each event that is selected.
 Result<FormatSummary> for_each_selected(Store& store, const LogSelection& selection,

@@ -8,22 +8,18 @@
 
 namespace poisonctl {
 
-namespace {
-
-OrderedJson event_json(const StoredEvent& stored) {
+OrderedJson event_fields(const StoredEvent& stored) {
   const Event& event = stored.event;
   const Provenance& by = stored.provenance;
-  return {{"schema", "poisonctl/event-v1"},
-          {"id", stored.id},
+  return {{"id", stored.id},
           {"time", to_rfc3339(by.time)},
-          {"observed", event.observed ? OrderedJson(to_rfc3339(*event.observed)) : OrderedJson()},
           {"kind", to_word(event.kind)},
           {"state", state_word(event)},
           {"address", event.range ? OrderedJson(event.range->begin().value()) : OrderedJson()},
           {"size", event.range ? OrderedJson(event.range->size()) : OrderedJson()},
           {"granularity", event.granularity},
           {"count", event.count},
-          {"host_id", event.foreign_host.empty() ? by.host_id : event.foreign_host},
+          {"observed", event.observed ? OrderedJson(to_rfc3339(*event.observed)) : OrderedJson()},
           {"label", event.label},
           {"dram", to_text(event.dram)},
           {"result", event.result},
@@ -36,9 +32,18 @@ OrderedJson event_json(const StoredEvent& stored) {
           {"boot_id", by.boot_id},
           {"monotonic_ns", by.monotonic_ns},
           {"kernel_release", by.kernel_release},
+          {"host_id", event.foreign_host.empty() ? by.host_id : event.foreign_host},
           {"product_uuid", by.product_uuid},
           {"product_serial", by.product_serial},
           {"page_size", by.page_shift.page_size()}};
+}
+
+namespace {
+
+OrderedJson event_json(const StoredEvent& stored) {
+  OrderedJson json = {{"schema", "poisonctl/event-v1"}};
+  json.update(event_fields(stored));
+  return json;
 }
 
 std::string_view redfish_severity(EventKind kind) {

@@ -81,6 +81,16 @@ uint64_t number_at(std::string_view bytes, uint64_t at, uint64_t size) {
 
 bool bit(uint64_t bits, unsigned number) { return (bits >> number & 1U) != 0; }
 
+// A field of at most 4 bytes, where bit `number` of `valid` says that it is there.
+struct FieldsOf {
+  std::string_view bytes;
+  uint64_t valid = 0;
+  std::optional<uint32_t> operator()(unsigned number, uint64_t at, uint64_t size) const {
+    if (!bit(valid, number)) return std::nullopt;
+    return static_cast<uint32_t>(number_at(bytes, at, size));
+  }
+};
+
 // What the first bytes of a time stamp of table N.1 say, in binary-coded decimals: second, minute,
 // hour, flags, day, month, year, century. Nothing when that is no time after 1970.
 std::optional<Time> time_of(std::string_view stamp) {
@@ -371,10 +381,7 @@ Result<void> CperReader::take_memory(const Section& section, Event event) {
   if (!second && data.size() < kSize1) valid &= (uint64_t{1} << 15U) - 1;
   locate(section, valid, event);
 
-  const auto field = [&](unsigned number, uint64_t at, uint64_t size) {
-    return bit(valid, number) ? std::optional(static_cast<uint32_t>(number_at(data, at, size)))
-                              : std::nullopt;
-  };
+  const FieldsOf field{.bytes = data, .valid = valid};
   DramCoordinates& dram = event.dram;
   dram.socket = field(3, 32, 2);
   dram.controller = field(4, 34, 2);
@@ -445,11 +452,7 @@ Result<void> CperReader::take_cxl(const Section& section, Event event) {
   }
   event.label += fmt::format(" dpa {:#x}+{:#x}", number_at(record, 32, 8) & ~(kLine - 1), kLine);
 
-  const uint64_t fields = number_at(record, 43, 2);
-  const auto field = [&](unsigned number, uint64_t at, uint64_t size) {
-    return bit(fields, number) ? std::optional(static_cast<uint32_t>(number_at(record, at, size)))
-                               : std::nullopt;
-  };
+  const FieldsOf field{.bytes = record, .valid = number_at(record, 43, 2)};
   DramCoordinates& dram = event.dram;
   dram.channel = field(0, 45, 1);
   dram.rank = field(1, 46, 1);

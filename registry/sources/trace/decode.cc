@@ -117,14 +117,48 @@ std::vector<Event> memory_controller(const TraceEvent& trace, const SourceSettin
   return {std::move(event)};
 }
 
+// struct cper_mem_err_compact (include/linux/cper.h), which the event's format does not describe;
+// the kernel appends to it: up to 5.13 it ends without `extended`. The bits are those of the memory
+// error section (UEFI specification, table N.5).
+DramCoordinates coordinates_of(std::string_view data) {
+  constexpr std::size_t kOldSize = 54;
+  constexpr std::size_t kExtended = 54;
+  if (data.size() < kOldSize) return {};
+  const uint64_t valid = little_endian(data.substr(0, 8));
+  const auto field = [&](unsigned number, std::size_t at,
+                         std::size_t size) -> std::optional<std::uint32_t> {
+    if (!bit(valid, number)) return std::nullopt;
+    return static_cast<std::uint32_t>(little_endian(data.substr(at, size)));
+  };
+  DramCoordinates dram;
+  dram.socket = field(3, 8, 2);
+  dram.controller = field(4, 10, 2);
+  dram.slot = field(5, 12, 2);
+  dram.bank = field(6, 14, 2);
+  dram.device = field(7, 16, 2);
+  dram.row = field(8, 18, 2);
+  dram.column = field(9, 20, 2);
+  dram.rank = field(15, 48, 2);
+  // Bits 16 and 17 of the row.
+  constexpr std::uint32_t kRowHighBits = 3;
+  if (dram.row && bit(valid, 18) && data.size() > kExtended) {
+    *dram.row |= (static_cast<unsigned char>(data[kExtended]) & kRowHighBits) << 16U;
+  }
+  // Where the bank is told as group and address, they are the two bytes of it.
+  if (const auto value = field(19, 15, 1)) dram.bank_group = value;
+  if (const auto value = field(20, 14, 1)) dram.bank = value;
+  return dram;
+}
+
 // A memory section of the firmware (UEFI specification, appendix N.2.5). err_seq is a sequence
-// number. The packed struct in `data` has no description in the format: it stays evidence.
+// number.
 std::vector<Event> firmware_memory(const TraceEvent& trace, const SourceSettings& /*settings*/) {
   constexpr uint64_t kInvalidAddress = 10;  // of the memory error types: the access was wrong
   const auto kind = kind_of_severity(trace.number("sev"));
   if (!kind) return {};
   Event event = event_from(trace, *kind);
   set_label(event, trace.text("fru_text"));
+  event.dram = coordinates_of(trace.text("data"));
   const auto address = trace.number("pa");
   const uint64_t lowest = trace.number("pa_mask_lsb").value_or(0);
   const bool names_memory = address && *address != 0 && *address != kNoAddress &&

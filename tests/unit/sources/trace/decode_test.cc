@@ -155,6 +155,39 @@ TEST(TraceDecode, FirmwareRecordsCountNothing) {
   EXPECT_EQ(extlog(2, 0x12345, 6).front().count, 1U);
 }
 
+TEST(TraceDecode, FirmwareRecordsNameTheCell) {
+  // struct cper_mem_err_compact: bytes 0 to 7 say which of the others are valid.
+  std::string data(56, '\0');
+  const auto dram = [&data] {
+    return to_text(
+        decode(trace_of("extlog_mem_event", {number_field("sev", 2), bytes_field("data", data)}))
+            .front()
+            .dram);
+  };
+  data[8] = 1;   // node
+  data[10] = 2;  // card
+  data[12] = 3;  // module
+  data[14] = 4;  // bank
+  data[15] = 5;
+  data[16] = 6;     // device
+  data[18] = 7;     // row
+  data[20] = 8;     // column
+  data[48] = 1;     // rank
+  data[54] = 0x22;  // bit 17 of the row; the upper bits are a chip
+  EXPECT_EQ(dram(), "");
+  data[0] = static_cast<char>(0xf8);
+  data[1] = static_cast<char>(0x83);
+  EXPECT_EQ(dram(), "socket=1 controller=2 slot=3 rank=1 device=6 bank=1284 row=7 column=8");
+  data[2] = 0x1c;  // the row is extended, the bank is told as group and address
+  EXPECT_EQ(dram(),
+            "socket=1 controller=2 slot=3 rank=1 device=6 bank_group=5 bank=4 row=131079 column=8");
+  data.resize(54);  // older kernels
+  EXPECT_EQ(dram(),
+            "socket=1 controller=2 slot=3 rank=1 device=6 bank_group=5 bank=4 row=7 column=8");
+  data.resize(53);
+  EXPECT_EQ(dram(), "");
+}
+
 TEST(TraceDecode, ArmCacheErrorsThatWereNotCorrected) {
   std::string info(32, '\0');
   info[2] = 0x14;  // error information and physical address are valid
