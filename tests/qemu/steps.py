@@ -484,10 +484,14 @@ class Watch:
         self._guest.check("kill -9 $(cat /run/watch.pid)")
         self._wait()
 
-    def stop(self) -> None:
-        """As systemd does; the instance must be gone then."""
+    def terminate(self) -> str:
+        """As systemd does. Returns the exit status."""
         self._guest.check("kill $(cat /run/watch.pid)")
-        status = self._wait()
+        return self._wait()
+
+    def stop(self) -> None:
+        """Ended without trouble; the instance must be gone then."""
+        status = self.terminate()
         expect(status == "0", f"'poisonctl watch' ended with status {status}: {self.output()}")
         left = self._guest.run(f"test -e {self.INSTANCE}")
         expect(left.status != 0, "the trace instance was left behind")

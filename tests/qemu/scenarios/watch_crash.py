@@ -1,4 +1,5 @@
-"""What 'watch' has committed survives kill -9 and a power cut; what it has not is found again."""
+"""What 'watch' has committed survives kill -9, a registry that cannot be written and a power cut; what it
+has not is found again."""
 
 from steps import (Bench, Poisonctl, Watch, choose_free_frames, expect, poison_by_injector)
 
@@ -6,7 +7,7 @@ from steps import (Bench, Poisonctl, Watch, choose_free_frames, expect, poison_b
 def run(bench: Bench) -> None:
     with bench.boot() as guest:
         tool = Poisonctl.in_guest(guest)
-        seen, buffered, lost = choose_free_frames(guest, 3)
+        seen, buffered, lost, unwritten = choose_free_frames(guest, 4)
 
         watch = Watch(guest)
         poison_by_injector(guest, [seen])
@@ -27,8 +28,20 @@ def run(bench: Bench) -> None:
         watch = Watch(guest)
         watch.wait_for_events(tool, lost, 1, "kernel")
 
+        bench.say("an error while the registry cannot be written, then the end of the service")
+        # Busy until nobody writes any more.
+        guest.check("until mount -o remount,ro /disk; do sleep 0.1; done", timeout=60)
+        poison_by_injector(guest, [unwritten])
+        watch.wait_for("trying again every second")
+        status = watch.terminate()
+        expect(status == "73", f"expected status 73 of a watch that lost an event, got {status}")
+        expect("could not be stored" in watch.output(), f"it said {watch.output()}")
+        guest.check("mount -o remount,rw /disk")
+        watch = Watch(guest)
+        watch.wait_for_events(tool, unwritten, 1, "kernel")
+
         bench.say("a power cut right after an error was seen in the registry")
-        last = choose_free_frames(guest, 1, avoid=[seen, buffered, lost], seed=2)[0]
+        last = choose_free_frames(guest, 1, avoid=[seen, buffered, lost, unwritten], seed=2)[0]
         poison_by_injector(guest, [last])
         watch.wait_for_events(tool, last, 1)
         disk = bench.results / "disk.img"
@@ -37,6 +50,6 @@ def run(bench: Bench) -> None:
         tool = Poisonctl.in_guest(guest)
         tool.run("audit", "verify")
         records = {start for start, _ in tool.records()}
-        missing = {seen, buffered, lost, last} - records
+        missing = {seen, buffered, lost, unwritten, last} - records
         expect(not missing, f"the power cut lost {[hex(frame) for frame in missing]}")
         guest.power_off()
