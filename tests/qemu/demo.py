@@ -20,7 +20,6 @@ from pathlib import Path
 import kernels
 import rig
 import steps
-from run import build_alloc_sweep
 
 POISONCTL = f"poisonctl --registry {steps.REGISTRY}"
 COLOURS = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -132,7 +131,7 @@ def main() -> int:
             tell(QuietBench(kernel=kernels.find_kernel(cache, arguments.kernel),
                             kexec_tools=kernels.find_program(cache, "kexec-tools"),
                             poisonctl=arguments.poisonctl.absolute(),
-                            alloc_sweep=build_alloc_sweep(results), cache=cache, results=results))
+                            alloc_sweep=steps.build_helper("alloc_sweep", results), cache=cache, results=results))
         except kernels.MissingPrerequisite as error:
             print(f"demo.py: prerequisite missing: {error}", file=sys.stderr)
             return 2

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -60,16 +59,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_helper(name: str, results: Path) -> Path:
-    program = results / name
-    compiler = rig.need_program("cc", "gcc")
-    built = subprocess.run([compiler, "-std=c11", "-O2", "-static", "-o", str(program),
-                            str(FOLDER / f"{name}.c")], check=False)
-    if built.returncode != 0:
-        raise kernels.MissingPrerequisite(f"{compiler} could not build {name}.c")
-    return program
-
-
 def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
     if not arguments.poisonctl.is_file():
         raise kernels.MissingPrerequisite(
@@ -79,9 +68,9 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
         kernel=kernels.find_kernel(cache, arguments.kernel),
         kexec_tools=kernels.find_program(cache, "kexec-tools"),
         poisonctl=arguments.poisonctl.absolute(),
-        alloc_sweep=arguments.alloc_sweep or build_helper("alloc_sweep", results),
-        helpers=(arguments.poison_memory or build_helper("poison_memory", results),
-                 arguments.datagrams or build_helper("datagrams", results)),
+        alloc_sweep=arguments.alloc_sweep or steps.build_helper("alloc_sweep", results),
+        helpers=(arguments.poison_memory or steps.build_helper("poison_memory", results),
+                 arguments.datagrams or steps.build_helper("datagrams", results)),
         cache=cache,
         results=results,
         poison_replay=arguments.poison_replay or arguments.poisonctl.absolute().parent

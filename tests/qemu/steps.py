@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
 import rig
-from kernels import Kernel, Program, find_kernel, find_libraries, find_program
+from kernels import Kernel, MissingPrerequisite, Program, find_kernel, find_libraries, find_program
 
 # Enough for the kernel to turn on transparent huge pages (it does so above 512 MiB), so that the
 # sweep takes huge and small pages.
@@ -40,7 +40,8 @@ STAYS_IN_PLACE = "nokaslr"
 # whether it loads a crash kernel or not (arch/x86/kernel/kexec-bzimage64.c).
 COMMAND_LINE_MAX = 2047 - 30 - 1
 
-PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
+FOLDER = Path(__file__).resolve().parent
+PACKAGING = FOLDER.parents[1] / "packaging"
 REGISTRY = "/disk/registry.db"
 VMLINUZ, INITRAMFS = "/disk/boot/vmlinuz", "/disk/boot/initramfs"
 
@@ -188,6 +189,16 @@ def kexec(bench: Bench, guest: rig.Guest, extra: str = "") -> None:
     """Boots the same kernel again from within the guest."""
     bench.say(f"kexec, command line +{len(extra)} characters")
     guest.kexec(VMLINUZ, INITRAMFS, extra)
+
+
+def build_helper(name: str, folder: Path) -> Path:
+    """A static build of tests/qemu/NAME.c in `folder`."""
+    program = folder / name
+    built = rig.run_on_host([rig.need_program("cc", "gcc"), "-std=c11", "-O2", "-static", "-o",
+                             str(program), str(FOLDER / f"{name}.c")])
+    if built.returncode != 0:
+        raise MissingPrerequisite(f"cannot build {name}.c: {built.stderr.decode()}")
+    return program
 
 
 # ---- what the kernel says ----

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import rig
 from rig import Guest
-from steps import (BUDDY, FRAME, MIB, Bench, FrameFlags, Poisonctl, expect)
+from steps import (BUDDY, FRAME, MIB, Bench, FrameFlags, Poisonctl, build_helper, expect)
 
 COUNTS = (10, 1000, 10000)
 # The shell needs too long for more.
@@ -22,7 +22,7 @@ def run(bench: Bench) -> None:
     # A list may take 1 % of memory.
     bench.machine = rig.Machine(memory_mib=4608)
     with tempfile.TemporaryDirectory() as folder:
-        bare = build(Path(folder))
+        bare = build_helper("bare_orders", Path(folder))
         bench.helpers += (bare,)
         size_of_program(bench)
         with bench.boot() as guest:
@@ -30,14 +30,6 @@ def run(bench: Bench) -> None:
             for count in COUNTS:
                 measure(bench, guest, places, count)
             guest.power_off()
-
-
-def build(folder: Path) -> Path:
-    program = folder / "bare_orders"
-    source = Path(__file__).resolve().parents[1] / "bare_orders.c"
-    done = rig.run_on_host(["cc", "-O2", "-static", "-o", str(program), str(source)])
-    expect(done.returncode == 0, f"cannot build {source}: {done.stderr.decode()}")
-    return program
 
 
 def size_of_program(bench: Bench) -> None:
