@@ -52,6 +52,7 @@ RangeSet RangeSet::united_with(const RangeSet& other) const {
 
 RangeSet RangeSet::minus(const RangeSet& other) const {
   RangeSet result;
+  result.ranges_.reserve(ranges_.size());  // most cuts are at an end, or take all
   auto cut = other.ranges_.begin();
   for (ByteRange rest : ranges_) {
     while (cut != other.ranges_.end() && cut->end_ <= rest.begin_) ++cut;

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -96,6 +97,8 @@ def main() -> int:
     except (steps.ScenarioFailure, rig.GuestError) as error:
         print(f"FAIL {title}: {error}\nlogs: {results}", file=sys.stderr)
         return 1
+    if bench.figures:
+        (results / "figures.json").write_text(json.dumps({"figures": bench.figures}))
     bench.say(f"PASS {title}")
     return 0
 

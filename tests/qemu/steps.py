@@ -139,10 +139,16 @@ class Bench:
     replays: bool = False  # guests have poison-replay and the script that starts it at boot
     more_programs: tuple[Program, ...] = ()  # and of packages
     chain: int = 2  # cold boots, and kexecs, of a chain that may have any number
+    figures: list[dict] = field(default_factory=list)  # of a benchmark: tests/bench/figures.py, Figure
     _started: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
         print(f"[{time.monotonic() - self._started:6.1f} s] {text}", flush=True)
+
+    def measured(self, flow: str, case: str, unit: str, ours: float, against: str, theirs: float
+                 ) -> None:
+        self.figures.append({"flow": flow, "case": case, "unit": unit, "ours": [ours],
+                             "against": against, "theirs": [theirs]})
 
     def other_kernel(self, name: str) -> Kernel:
         return find_kernel(self.cache, name)

@@ -81,6 +81,7 @@ def measure(bench: Bench, guest: Guest, places: list[int], count: int) -> None:
     took = told["duration_us"]
     bench.say(f"{count} frames: floor {floor} us, replay {took} us, ratio {took / floor:.2f}; "
               f"whole process {wall}, peak {memory} KiB; {told['frames']}")
+    bench.measured("replay", f"{count:,} frames", "us", took, "bare writes in C", floor)
 
     few = take(min(count, MOST_IN_SHELL))
     listed(few)
@@ -91,3 +92,4 @@ def measure(bench: Bench, guest: Guest, places: list[int], count: int) -> None:
     shell = (float(end) - float(start)) * 1e6 / len(few)
     bench.say(f"shell loop: {shell:.0f} us a frame, floor {floor / count:.1f}, "
               f"replay {took / count:.1f}")
+    bench.measured("replay", f"{count:,} frames, each", "us", took / count, "a shell loop", shell)

@@ -173,3 +173,4 @@ def compare(bench: Bench, results: dict[str, dict[str, float]]) -> None:
     for what, value in ours.items():
         ratio = f"{value / theirs[what]:9.2f}" if theirs[what] else ""
         bench.say(f"{what:18}{value:12.1f}{theirs[what]:12.1f}{ratio}")
+        bench.measured("watch", what, "", value, "rasdaemon", theirs[what])
