@@ -93,7 +93,8 @@ std::optional<std::string> why_not(const RepairFunction& function, const RepairT
                        : "it takes a whole bank or rank, which is only done when it is named";
   }
   if (target.in_use && !function.safe_when_in_use && !policy.unsafe_in_use) {
-    return "it may lose data of memory that is in use";
+    return "it may lose data of memory that a region has; without regions ('cxl destroy-region') "
+           "it may be done";
   }
   if (function.permanent != policy.permanent && !function.can_set_mode) {
     return policy.permanent ? "a reset undoes it" : "it cannot be undone";
@@ -217,13 +218,13 @@ Result<void> order_repair(const SysRoot& sysroot, const RepairFunction& function
   Error failed = os_error(sysroot.shown(path("repair")), error, ErrorCode::kIo);
   if (error == EINVAL && target.in_use) {
     failed.message +=
-        "; while memory of the device is online, the kernel only repairs what the device has "
+        "; while a region has memory of the device, the kernel only repairs what the device has "
         "reported in this boot (a general media or DRAM event for this address)";
   }
   if (error == EBUSY) {
     failed.message +=
-        "; what is not safe in use the kernel only repairs while all memory of the device is "
-        "offline";
+        "; what is not safe in use the kernel only repairs while no region has memory of the "
+        "device";
   }
   return failed;
 }

@@ -51,12 +51,12 @@ struct RepairTarget {
   DeviceRange bytes;
   DramCoordinates dram;                           // what events have told
   std::optional<std::uint64_t> nibble_mask = {};  // likewise
-  bool in_use = false;                            // memory of the device is online
+  bool in_use = false;                            // a region has memory of the device
 };
 
 struct RepairPolicy {
   bool permanent = false;      // hard repair; else one that a reset undoes
-  bool unsafe_in_use = false;  // also what may lose data of memory that is online
+  bool unsafe_in_use = false;  // also what may lose data of memory that a region has
   // Only this kind. Without it banks and ranks are never spared: that takes far more than is bad.
   std::optional<RepairKind> only = {};
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <utility>
 
@@ -22,15 +23,18 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::uint64_t kLine = 64;
+constexpr std::string_view kNoRepair = "none";  // as a KIND
 
 // Device bytes that are to be repaired, and what depends on them.
 struct Job {
   CxlDevicePlace place;
   RepairTarget target;
+  EventKind kind;                  // of what was seen there; kInjected when nothing else was
   std::vector<ByteRange> records;  // of the registry; empty for what has no place in host memory
   const RepairFunction* function = nullptr;
   std::string refusal = {};  // why there is none
   bool repaired = false;
+  bool cleared = false;
   bool listed = false;  // after the repair, in either reading
 };
 
@@ -41,6 +45,7 @@ struct RepairPlan {
   // Records of CXL memory of which no line is known: nothing can be repaired, and nothing resolved.
   std::vector<ByteRange> without_line;
   std::size_t elsewhere = 0;  // entries about devices that are not in this machine
+  bool clear_only = false;    // --repair none: no function is looked for
 };
 
 // The nibbles of the bus that a DRAM event of the device names, which the kernel compares before it
@@ -59,10 +64,13 @@ void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
   auto found = std::find_if(plan.jobs.begin(), plan.jobs.end(),
                             [&](const Job& job) { return job.place == place; });
   if (found == plan.jobs.end()) {
-    plan.jobs.push_back(
-        {.place = place, .target = {.bytes = place.bytes, .dram = {}}, .records = {}});
+    plan.jobs.push_back({.place = place,
+                         .target = {.bytes = place.bytes, .dram = {}},
+                         .kind = event.kind,
+                         .records = {}});
     found = plan.jobs.end() - 1;
   }
+  if (found->kind == EventKind::kInjected) found->kind = event.kind;
   fill_missing(found->target.dram, event.dram);
   if (const auto mask = nibble_mask_in(event.evidence)) found->target.nibble_mask = mask;
   if (record &&
@@ -150,11 +158,11 @@ Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap&
   return plan;
 }
 
-// Whether memory of a device is online: then the kernel, and whoever uses the memory, is at it.
-bool is_in_use(std::uint64_t serial, const CxlAddressMap& map, const RangeSet& ram) {
-  return std::any_of(map.shares().begin(), map.shares().end(), [&](const CxlShare& share) {
-    return share.serial == serial && ram.overlaps(map.region_of(share));
-  });
+// Whether a region has memory of a device: the kernel, or a program that has it by devdax, may be
+// at it, and by this the kernel tells (cxl_is_memdev_memory_online in drivers/cxl/core/edac.c).
+bool is_in_use(std::uint64_t serial, const CxlAddressMap& map) {
+  return std::any_of(map.shares().begin(), map.shares().end(),
+                     [&](const CxlShare& share) { return share.serial == serial; });
 }
 
 Result<RepairPolicy> policy_of(const Invocation& invocation) {
@@ -162,11 +170,15 @@ Result<RepairPolicy> policy_of(const Invocation& invocation) {
                       .unsafe_in_use = invocation.has("unsafe-in-use")};
   if (!invocation.has("repair")) return policy;
   const auto& word = invocation.option<std::string>("repair");
+  if (word == kNoRepair) {
+    if (invocation.has("clear-poison")) return policy;
+    return Error{ErrorCode::kUsage, "--repair none: is for --clear-poison without a repair"};
+  }
   policy.only = repair_kind_from(word);
   if (policy.only) return policy;
   return Error{ErrorCode::kUsage,
                fmt::format("--repair '{}': expected cacheline-sparing, ppr, row-sparing, "
-                           "bank-sparing or rank-sparing",
+                           "bank-sparing, rank-sparing or none",
                            printable(word))};
 }
 
@@ -174,10 +186,10 @@ Result<void> choose(Invocation& invocation, const CxlAddressMap& map, const Repa
                     RepairPlan& plan) {
   const auto root = invocation.sysroot();
   if (!root) return root.error();
-  const auto memory = invocation.memory_map();
-  if (!memory) return memory.error();
+  plan.clear_only =
+      invocation.has("repair") && invocation.option<std::string>("repair") == kNoRepair;
   for (Job& job : plan.jobs) {
-    job.target.in_use = is_in_use(job.place.serial, map, (*memory)->system_ram());
+    job.target.in_use = is_in_use(job.place.serial, map);
     const auto device = map.device(job.place.serial);
     if (!device) {
       job.refusal = device.error().message;
@@ -189,6 +201,7 @@ Result<void> choose(Invocation& invocation, const CxlAddressMap& map, const Repa
       for (const std::string& problem : found->problems) invocation.output().warning(problem);
       plan.functions.emplace(job.place.serial, *std::move(found));
     }
+    if (plan.clear_only) continue;
     const auto chosen =
         choose_repair(plan.functions.at(job.place.serial).functions, job.target, policy);
     if (chosen) {
@@ -215,11 +228,20 @@ std::string name_of(const RepairFunction& function, const RepairPolicy& policy) 
                      to_word(function.kind));
 }
 
+// Whether anything is to be done for a job.
+bool is_planned(const RepairPlan& plan, const Job& job) {
+  return plan.clear_only ? job.refusal.empty() : job.function != nullptr;
+}
+
 void print_plan(Output& output, const RepairPlan& plan, const RepairPolicy& policy) {
   std::size_t repairs = 0;
   for (const Job& job : plan.jobs) {
-    if (job.function == nullptr) {
+    if (!is_planned(plan, job)) {
       output.line(fmt::format("refused {}: {}", name_of(job), job.refusal));
+      continue;
+    }
+    if (plan.clear_only) {
+      output.line(fmt::format("clear {}: overwritten with zeros, no repair", name_of(job)));
       continue;
     }
     ++repairs;
@@ -280,43 +302,60 @@ Result<void> look_again(const SysRoot& root, const CxlAddressMap& map, CxlTrace&
   return {};
 }
 
-Result<void> repair(Invocation& invocation, const CxlAddressMap& map, const RepairPolicy& policy,
-                    RepairPlan& plan) {
-  const SysRoot& root = **invocation.sysroot();
-  Output& output = invocation.output();
-  for (Job& job : plan.jobs) {
-    if (job.function == nullptr) continue;
-    if (auto done = order_repair(root, *job.function, job.target, policy); !done) {
-      output.warning(fmt::format("{}: {}", name_of(job), done.error().message));
-      continue;
-    }
-    job.repaired = true;
-    if (!invocation.has("clear-poison")) continue;
-    const auto device = map.device(job.place.serial);
-    if (!device) return device.error();
-    auto cleared = clear_poison(root, (*device)->memdev, job.place.bytes.begin());
-    if (!cleared) output.warning(fmt::format("{}: {}", name_of(job), cleared.error().message));
+// Overwrites what is asked for with zeros.
+Result<void> clear(Invocation& invocation, const CxlAddressMap& map, Job& job) {
+  const auto device = map.device(job.place.serial);
+  if (!device) return device.error();
+  const std::uint64_t begin = job.place.bytes.begin().value() / kLine * kLine;
+  job.cleared = true;
+  for (std::uint64_t at = begin; at < job.place.bytes.end().value(); at += kLine) {
+    const auto cleared = clear_poison(**invocation.sysroot(), (*device)->memdev, DeviceAddr(at));
+    if (cleared) continue;
+    job.cleared = false;
+    invocation.output().warning(fmt::format("{}: {}", name_of(job), cleared.error().message));
+    return {};
   }
   return {};
 }
 
-// A record is repaired when all that is known to be bad in it is, for good: after a reset the next
-// kernel would be given the bad frame again, and nobody would know of it.
+Result<void> repair(Invocation& invocation, const CxlAddressMap& map, const RepairPolicy& policy,
+                    RepairPlan& plan) {
+  const SysRoot& root = **invocation.sysroot();
+  for (Job& job : plan.jobs) {
+    if (!is_planned(plan, job)) continue;
+    if (!plan.clear_only) {
+      if (auto done = order_repair(root, *job.function, job.target, policy); !done) {
+        invocation.output().warning(fmt::format("{}: {}", name_of(job), done.error().message));
+        continue;
+      }
+      job.repaired = true;
+    }
+    if (!invocation.has("clear-poison")) continue;
+    if (auto done = clear(invocation, map, job); !done) return done;
+  }
+  return {};
+}
+
+// Whether all of a job is well, for good: after a reset that undoes a repair the next kernel would
+// be given the bad frame again, and nobody would know of it.
+bool is_mended(const Job& job, const RepairPolicy& policy) {
+  return job.repaired && !job.listed && is_permanent(*job.function, policy);
+}
+
+// A record is repaired when all that is known to be bad in it is.
 std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& policy) {
-  const auto is_mended = [&](const Job& job) {
-    return job.repaired && !job.listed && is_permanent(*job.function, policy);
-  };
   std::map<ByteRange, std::string> reasons;
   for (const Job& job : plan.jobs) {
-    if (!is_mended(job)) continue;
+    if (!is_mended(job, policy)) continue;
     for (const ByteRange& record : job.records) {
       std::string& reason = reasons[record];
-      reason += fmt::format("{}{} of {}", reason.empty() ? "" : "; ",
-                            name_of(*job.function, policy), cxl_place_label(job.place));
+      reason += fmt::format("{}{} of {}{}", reason.empty() ? "" : "; ",
+                            name_of(*job.function, policy), cxl_place_label(job.place),
+                            job.cleared ? ", whose poison was then overwritten with zeros" : "");
     }
   }
   for (const Job& job : plan.jobs) {
-    if (is_mended(job)) continue;
+    if (is_mended(job, policy)) continue;
     for (const ByteRange& record : job.records) reasons.erase(record);
   }
   std::vector<Event> events;
@@ -331,14 +370,51 @@ std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& polic
   return events;
 }
 
+// What was cleared and is not repaired for good is no longer on the device's list: the registry
+// alone knows of it now, and says why.
+std::vector<Event> clearings(const RepairPlan& plan, const RepairPolicy& policy, Time now) {
+  std::vector<Event> events;
+  for (const Job& job : plan.jobs) {
+    if (!job.cleared || is_mended(job, policy)) continue;
+    Event event;
+    event.kind = job.kind;
+    event.observed = now;
+    event.label = cxl_place_label(job.place);
+    event.evidence = fmt::format(
+        "poison overwritten with zeros (clear_poison){}; the poison list, read twice after it, {}; "
+        "the cells are what they were",
+        job.repaired ? fmt::format(" after a {}", name_of(*job.function, policy)) : "",
+        job.listed ? "still has it" : "does not have it");
+    if (job.records.empty()) events.push_back(event);
+    for (const ByteRange& record : job.records) {
+      event.range = record;
+      event.granularity = record.size();
+      event.label = cxl_device_label(job.place.serial);
+      events.push_back(event);
+    }
+  }
+  return events;
+}
+
+void print_cleared(Output& output, const Job& job) {
+  if (!job.cleared) return;
+  output.line(job.listed
+                  ? name_of(job) + ": overwritten with zeros, and still on the poison list"
+                  : name_of(job) +
+                        ": overwritten with zeros, and no longer on the poison list; that is no "
+                        "repair, and its record stays");
+}
+
 // What became of each, and what of it goes into the registry.
 Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
                             const RepairPolicy& policy) {
   Output& output = invocation.output();
   bool all = plan.without_line.empty();
   for (const Job& job : plan.jobs) {
-    all = all && job.repaired && !job.listed;
-    if (job.repaired && job.listed) {
+    all = all && (plan.clear_only ? job.cleared : job.repaired) && !job.listed;
+    if (plan.clear_only) {
+      print_cleared(output, job);
+    } else if (job.repaired && job.listed) {
       output.line(fmt::format(
           "{}: repaired, says the device, and still on its poison list{}: not "
           "resolved",
@@ -351,14 +427,18 @@ Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
           is_permanent(*job.function, policy) ? "" : "; its record stays (--permanent)"));
     }
   }
-  const auto events = resolutions(plan, policy);
+  const auto now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
+  std::vector<Event> events = resolutions(plan, policy);
+  const std::size_t resolved = events.size();
+  for (Event& event : clearings(plan, policy, now)) events.push_back(std::move(event));
   if (!events.empty()) {
     const auto provenance = invocation.provenance("cxl-repair");
     if (!provenance) return provenance.error();
     const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, events);
     if (!stored) return stored.error();
-    output.note(fmt::format("{} resolved as repaired", counted(stored->added, "record")));
   }
+  if (resolved != 0)
+    output.note(fmt::format("{} resolved as repaired", counted(resolved, "record")));
   return all ? kExitDone : kExitFindings;
 }
 
@@ -367,9 +447,11 @@ Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
 void add_cxl_options(po::options_description& options) {
   options.add_options()("permanent", "cxl: repairs that a reset does not undo")(
       "repair", po::value<std::string>()->value_name("KIND"),
-      "cxl: only cacheline-sparing, ppr, row-sparing, bank-sparing or rank-sparing")(
-      "unsafe-in-use", "cxl: also repairs that may lose data of memory that is online")(
-      "clear-poison", "cxl: overwrite with zeros what was repaired, so that it leaves the list");
+      "cxl: only cacheline-sparing, ppr, row-sparing, bank-sparing or rank-sparing; or none")(
+      "unsafe-in-use", "cxl: also repairs that may lose data of memory that a region has")(
+      "clear-poison",
+      "cxl: overwrite what was repaired with zeros, so that it leaves the list; with --repair none "
+      "without a repair");
 }
 
 bool has_cxl_options(const Invocation& invocation) {
@@ -395,10 +477,10 @@ Result<ExitStatus> apply_cxl(Invocation& invocation) {
   if (auto chosen = choose(invocation, *map, *policy, *plan); !chosen) return chosen.error();
   print_plan(invocation.output(), *plan, *policy);
   const bool anything = std::any_of(plan->jobs.begin(), plan->jobs.end(),
-                                    [](const Job& job) { return job.function != nullptr; });
+                                    [&](const Job& job) { return is_planned(*plan, job); });
   const bool refused = !plan->without_line.empty() ||
                        std::any_of(plan->jobs.begin(), plan->jobs.end(),
-                                   [](const Job& job) { return job.function == nullptr; });
+                                   [&](const Job& job) { return !is_planned(*plan, job); });
   if (invocation.has("dry-run") || !anything) return refused ? kExitFindings : kExitDone;
   auto trace = CxlTrace::open(**root);
   if (!trace) return trace.error();

@@ -47,10 +47,12 @@ class OpenAttribute final : public Attribute {
   explicit OpenAttribute(UniqueFd fd) : fd_(std::move(fd)) {}
 
   // At offset 0: sysfs does not care, and an attribute of a captured tree keeps the last order.
+  // Files of debugfs have no offset (nonseekable_open).
   [[nodiscard]] int write(std::string_view text) const override {
     ssize_t put = 0;
     do {
       put = ::pwrite(fd_.get(), text.data(), text.size(), 0);
+      if (put < 0 && errno == ESPIPE) put = ::write(fd_.get(), text.data(), text.size());
     } while (put < 0 && errno == EINTR);
     if (put < 0) return errno;
     return static_cast<std::size_t>(put) == text.size() ? 0 : EIO;

@@ -216,6 +216,7 @@ Result<ExitStatus> collect_from_cxl_devices(Invocation& invocation) {
   const CxlKnowledge knowledge{
       .map = *map,
       .page_shift = (*machine)->page_shift,
+      .health = [&](const CxlDevice& device) { return read_cxl_health(**root, device.memdev); },
       .resolved = std::move(known->resolved),
       .now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now())};
   return collect_into_import(

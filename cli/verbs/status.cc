@@ -7,6 +7,8 @@
 #include "cli/json.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
+#include "registry/cxl/address_map.h"
+#include "registry/cxl/health.h"
 #include "registry/range_text.h"
 #include "registry/text.h"
 
@@ -107,6 +109,51 @@ std::string next_step(const Counts& counts, std::uint64_t hardware_corrupted,
   return "nothing now; give the next kernel 'poisonctl emit e820' on its command line";
 }
 
+// A CXL device of this machine; nothing when it gives no health information.
+struct CxlState {
+  CxlDevice device;
+  std::optional<std::vector<std::string>> complaints;
+};
+
+std::vector<CxlState> cxl_states(const SysRoot& root) {
+  std::vector<CxlState> states;
+  const auto map = CxlAddressMap::load(root);
+  if (!map) return states;  // 'collect cxl' says why
+  for (const CxlDevice& device : map->devices()) {
+    const auto health = read_cxl_health(root, device.memdev);
+    states.push_back({device, health ? std::optional(complaints(*health)) : std::nullopt});
+  }
+  return states;
+}
+
+// "3 devices, 1 without health information", and a line for each that complains.
+std::vector<std::string> cxl_lines(const std::vector<CxlState>& states) {
+  std::vector<std::string> lines(1, counted(states.size(), "device"));
+  std::size_t silent = 0;
+  for (const CxlState& state : states) {
+    if (!state.complaints) {
+      ++silent;
+      continue;
+    }
+    for (const std::string& complaint : *state.complaints) {
+      lines.push_back(fmt::format("{} (cxl serial {:#x}): {}", state.device.memdev,
+                                  state.device.serial, complaint));
+    }
+  }
+  if (silent != 0) lines.front() += fmt::format(", {} without health information", silent);
+  return lines;
+}
+
+Json cxl_json(const std::vector<CxlState>& states) {
+  Json devices = Json::array();
+  for (const CxlState& state : states) {
+    devices.push_back({{"memdev", state.device.memdev},
+                       {"serial", state.device.serial},
+                       {"complaints", state.complaints ? Json(*state.complaints) : Json()}});
+  }
+  return devices;
+}
+
 std::string ram_text(const std::vector<MemoryBlock>& blocks, const MemoryMap& map) {
   std::string text = to_human_size(map.system_ram().bytes()) + " of RAM in use";
   if (map.installed_ram().bytes() != map.system_ram().bytes()) {
@@ -156,6 +203,7 @@ Result<ExitStatus> run(Invocation& invocation) {
                                                ListPolicy{}, generation);
   const std::uint64_t poisoned_now = corrupted->value_or(0);
   const std::optional<ReplayReport> replayed = last_replay(invocation);
+  const std::vector<CxlState> cxl = cxl_states(**root);
   Output& output = invocation.output();
   if (output.json()) {
     output.object(
@@ -179,6 +227,7 @@ Result<ExitStatus> run(Invocation& invocation) {
          {"unknown", counts.of(Retirement::kUnknown)},
          {"retire_list_bytes", checked.list.frames.bytes()},
          {"findings", checked.findings.size()},
+         {"cxl_devices", cxl_json(cxl)},
          {"replay", replay_json(replayed)}});
     return kExitDone;
   }
@@ -198,7 +247,12 @@ Result<ExitStatus> run(Invocation& invocation) {
                           counts.of(Retirement::kFailed), counts.of(Retirement::kUnknown)));
   output.line(fmt::format("keep out   {} in {}", to_human_size(checked.list.frames.bytes()),
                           counted(checked.list.frames.ranges().size(), "range")));
-  std::string_view name = "replay     ";
+  std::string_view name = "cxl        ";
+  for (const std::string& line : cxl.empty() ? std::vector<std::string>() : cxl_lines(cxl)) {
+    output.line(fmt::format("{}{}", name, line));
+    name = "           ";
+  }
+  name = "replay     ";
   for (const std::string& line : replayed ? replay_lines(*replayed) : std::vector<std::string>()) {
     output.line(fmt::format("{}{}", name, line));
     name = "           ";

@@ -86,6 +86,7 @@ class Reading {
                  fmt::format("no CXL device gave a poison list: {}", first_problem_)};
   }
   void warn(std::string text) { collector_.warn(std::move(text)); }
+  void look_at_health(const CxlDevice& device);
 
  private:
   // Where an entry is: our answer, as far as it is to be believed.
@@ -179,6 +180,17 @@ Result<void> Reading::entry_events(const CxlDevice& device, const CxlPoison& ent
   return {};
 }
 
+void Reading::look_at_health(const CxlDevice& device) {
+  if (!knowledge_.health) return;
+  const auto health = knowledge_.health(device);
+  if (health) {
+    for (const std::string& complaint : complaints(*health)) warn_of(device, complaint);
+  } else if (health.error().code != ErrorCode::kNotAvailable &&
+             health.error().code != ErrorCode::kNoInput) {
+    warn_of(device, health.error().message);
+  }
+}
+
 Result<void> Reading::take(const CxlPoisonList& list) {
   if (list.problem) {
     if (first_problem_.empty()) first_problem_ = list.problem->message;
@@ -240,6 +252,7 @@ Result<SourceReport> collect_cxl_devices(const SysRoot& sysroot, const CxlKnowle
   Reading reading(knowledge, sink);
   for (const std::string& problem : knowledge.map.problems()) reading.warn(problem);
   for (const CxlDevice& device : devices) {
+    reading.look_at_health(device);
     const auto list = read_poison_list(sysroot, device, traced);
     if (!list) return list.error();
     if (auto taken = reading.take(*list); !taken) return taken.error();

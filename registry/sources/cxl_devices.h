@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "registry/cxl/address_map.h"
+#include "registry/cxl/health.h"
 #include "registry/range_set.h"
 #include "registry/result.h"
 #include "registry/sources/source.h"
@@ -49,6 +50,9 @@ Result<CxlPoisonList> read_poison_list(const SysRoot& sysroot, const CxlDevice& 
 struct CxlKnowledge {
   const CxlAddressMap& map;
   PageShift page_shift;
+  // Asks a device for its health: read_cxl_health(), or nothing to ask. What it complains of is
+  // warned of; that it gives none (kNotAvailable, kNoInput) is no complaint.
+  std::function<Result<CxlHealth>(const CxlDevice&)> health = {};
   // Records that were resolved. What a device still lists is a new observation there, at `now`; for
   // all others the list is a state, and no observation each time that it is read.
   RangeSet resolved = {};

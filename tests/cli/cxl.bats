@@ -35,7 +35,7 @@ make_cxl() {
   attribute $BUS/region0/target0 decoder2.0
   attribute $REPAIR/repair_type ppr
   attribute $REPAIR/persist_mode 0
-  attribute $REPAIR/repair_safe_when_in_use 0
+  attribute $REPAIR/repair_safe_when_in_use 1
   attribute $REPAIR/dpa 0x0
   attribute $REPAIR/repair ''
 }
@@ -99,16 +99,37 @@ refused cxl serial 0xabcd0001 dpa 0x10002000+0x80: it has 2 lines of 64 bytes: e
   same "$(sha256sum < "$REGISTRY")" "$before"
 }
 
-@test "memory that is online is not repaired unsafely without asking" {
+@test "memory that a region has is not repaired unsafely without asking" {
   make_cxl
-  printf '300000000-30fffffff : System RAM\n' >> "$MACHINE/proc/iomem"
+  attribute $REPAIR/repair_safe_when_in_use 0
   listing 0x10001000 64 | p -q collect cxl -
   ends 1 p apply cxl --dry-run
-  says "$output" "refused" "it may lose data of memory that is in use"
+  says "$output" "refused" "it may lose data of memory that a region has"
   ends 0 p apply cxl --dry-run --unsafe-in-use
   says "$output" "repair cxl serial"
   attribute $REPAIR/repair_safe_when_in_use 1
   ends 0 p apply cxl --dry-run
+}
+
+@test "without a region nothing is in use" {
+  make_cxl
+  attribute $REPAIR/repair_safe_when_in_use 0
+  listing 0x10001000 64 | p -q collect cxl -
+  rm -r "$MACHINE/$BUS/region0"
+  ends 0 p apply cxl --dry-run
+  same "$output" "repair cxl serial 0xabcd0001 dpa 0x10001000+0x40: temporary ppr"
+}
+
+@test "clearing without a repair is asked for by name, and called what it is" {
+  make_cxl
+  printf 'address,size\n0x300001000,64\n' | p -q collect csv -
+  listing 0x10002000 128 | p -q collect cxl -
+  ends 64 p apply cxl --dry-run --repair none
+  says "$stderr" "--repair none: is for --clear-poison without a repair"
+  ends 0 p apply cxl --dry-run --repair none --clear-poison
+  same "$output" "clear cxl serial 0xabcd0001 dpa 0x1000+0x40, in 0x300001000-0x300001fff: overwritten with zeros, no repair
+clear cxl serial 0xabcd0001 dpa 0x10002000+0x80: overwritten with zeros, no repair"
+  same "$stderr" ""
 }
 
 @test "a record of whole pages names no line" {
@@ -153,8 +174,16 @@ refused cxl serial 0xabcd0001 dpa 0x10002000+0x80: it has 2 lines of 64 bytes: e
   ends 64 p apply cxl --undo
   says "$stderr" "a repair cannot be undone"
   ends 64 p apply cxl --repair all
-  says "$stderr" "expected cacheline-sparing, ppr, row-sparing, bank-sparing or rank-sparing"
+  says "$stderr" "expected cacheline-sparing, ppr, row-sparing, bank-sparing, rank-sparing or none"
   ends 64 p apply e820 --permanent
   says "$stderr" "are for 'apply cxl'"
   ends 64 p apply --clear-poison
+}
+
+@test "status names the devices; a captured one tells no health" {
+  make_cxl
+  has_shape poisonctl/status-v1 p --json status
+  same "$(json "it['cxl_devices']")" "[{'memdev': 'mem0', 'serial': 2882338817, 'complaints': None}]"
+  ends 0 p status
+  says "$output" "cxl        1 device, 1 without health information"
 }

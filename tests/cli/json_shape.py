@@ -118,6 +118,8 @@ SHAPES = {
         "left_out_bytes": integer, "hardware_corrupted_bytes": integer, "faulty": integer,
         "suspect": integer, "resolved": integer, "quarantined": integer, "effective": integer, "pending": integer,
         "failed": integer, "unknown": integer, "retire_list_bytes": integer, "findings": integer,
+        "cxl_devices": [{"memdev": text, "serial": integer,
+                         "complaints": maybe(lambda value: isinstance(value, list))}],
         "replay": maybe(lambda value: set(value) == {
             "stage", "time", "generation", "not_replayed", "frames", "in_use"})},
     "poisonctl/replay-v1": {

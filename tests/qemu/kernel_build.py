@@ -1,8 +1,9 @@
 """Builds a kernel from Debian's linux-source package: tinyconfig and a fragment.
 
-For what Debian's own kernels are built without: kexec handover, live update, pmsg. All is built in;
-there are no modules. The same source gives two more kernels, each with another version of one of
-the interfaces between two kernels: that is how a kernel of another release looks to this one.
+For what Debian's own kernels are built without: kexec handover, live update, pmsg, memory repair.
+All is built in; there are no modules. The same source gives two more kernels, each with another
+version of one of the interfaces between two kernels: that is how a kernel of another release looks
+to this one.
 """
 
 from __future__ import annotations

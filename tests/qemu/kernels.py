@@ -104,7 +104,7 @@ KERNELS = {
         PackageSource(("sid",), "linux-image-arm64-16k", KERNEL_PARTS), modules=(),
         arch="aarch64",
     ),
-    # With what Debian builds no kernel with: kexec handover, live update, pmsg.
+    # With what Debian builds no kernel with: kexec handover, live update, pmsg, memory repair.
     "own": KernelSpec(
         PackageSource(("sid",), "linux-source", r"^linux-source-\d"),
         modules=(), fragment=FOLDER / "own-kernel.config",
@@ -121,6 +121,9 @@ class ProgramSpec:
     data: tuple[str, ...] = ()  # folders of /usr/share that it needs
     by_default: bool = True  # fetched when nobody names it
     arch: str = "x86_64"
+    # Where the C library of the suite is newer than this machine's: the loader that comes with it
+    # starts the program, and all libraries come along.
+    loader: str = ""
 
 
 PROGRAMS = {
@@ -130,6 +133,10 @@ PROGRAMS = {
     "qemu-cxl": ProgramSpec(
         PackageSource(("bookworm-backports",), "qemu-system-x86", r"^(qemu-system-data|seabios)$"),
         "qemu-system-x86_64", ("qemu", "seabios")),
+    # QEMU 10 has no events that Linux takes for a fault to be repaired.
+    "qemu-cxl-repair": ProgramSpec(
+        PackageSource(("sid",), "qemu-system-x86", r"^(lib|zlib1g$|qemu-system-data$|seabios$)"),
+        "qemu-system-x86_64", ("qemu", "seabios"), loader="ld-linux-x86-64.so.2"),
     # What reads the event log of a BMC, and a BMC outside of QEMU.
     "ipmitool": ProgramSpec(
         PackageSource(BOOKWORM, "ipmitool", r"^lib(freeipmi|readline)"), "ipmitool"),
@@ -224,6 +231,14 @@ class Program:
     program: Path
     library_path: Path
     data: tuple[Path, ...]
+    loader: Path | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """What starts it on this machine."""
+        if not self.loader:
+            return [str(self.program)]
+        return [str(self.loader), "--library-path", str(self.library_path), str(self.program)]
 
 
 def default_cache() -> Path:
@@ -249,7 +264,8 @@ def find_program(cache: Path, name: str) -> Program:
     folder, entry = _current_entry(cache, name)
     spec = PROGRAMS[name]
     return Program(entry["version"], folder / spec.program, folder / "lib",
-                   tuple(folder / "share" / part for part in spec.data))
+                   tuple(folder / "share" / part for part in spec.data),
+                   folder / "lib" / spec.loader if spec.loader else None)
 
 
 def find_system(cache: Path, name: str) -> Path:
@@ -466,9 +482,29 @@ def _collect_program(spec: ProgramSpec, tree: Path, built: Path, packages: list[
         shutil.copytree(tree / "usr/share" / part, built / "share" / part,
                         ignore_dangling_symlinks=True)
     (built / "lib").mkdir()
+    if spec.loader:
+        _collect_libraries(built / spec.program, spec.loader, tree, built / "lib", packages)
+        return
     for library in tree.rglob("lib*.so*"):
         if library.is_symlink():  # the name programs ask for; copied with the contents behind it
             shutil.copy(library, built / "lib" / library.name)
+
+
+def _collect_libraries(program: Path, loader: str, tree: Path, target: Path,
+                       packages: list[str]) -> None:
+    """The loader, and what it finds in the packages for the program and nowhere else."""
+    started_by = _only(list(tree.glob(f"usr/lib/*/{loader}")), loader, packages)
+    folder = started_by.parent
+    listing = _run([str(started_by), "--inhibit-cache", "--library-path", str(folder), "--list",
+                    str(program)])
+    found = [Path(path) for path in re.findall(r"=> (/\S+)", listing)]
+    strange = [path.name for path in found if not path.is_relative_to(tree)]
+    if strange:
+        raise MissingPrerequisite(
+            f"{program.name} would take {' '.join(strange)} from this machine and not from the "
+            f"packages {' '.join(packages)}; correct the list in PROGRAMS (tests/qemu/kernels.py)")
+    for path in [started_by, *found]:
+        shutil.copy(path, target / path.name)
 
 
 def _only(found: list[Path], what: str, packages: list[str]) -> Path:
@@ -563,6 +599,7 @@ class _PrivateApt:
             "Acquire::Retries": "3",
         }
         self._options = [f"-o{key}={value}" for key, value in options.items()]
+        self._shown: dict[str, str] = {}  # by package: what apt-cache says of it
 
     def update(self) -> None:
         _run_with_retries(["apt-get", *self._options, "-q", "update"])
@@ -586,8 +623,10 @@ class _PrivateApt:
         return found
 
     def _field(self, package: str, field: str) -> str:
-        shown = _run(["apt-cache", *self._options, "--no-all-versions", "show", package])
-        match = re.search(rf"^{field}: (.*)$", shown, re.MULTILINE)
+        if package not in self._shown:
+            self._shown[package] = _run(
+                ["apt-cache", *self._options, "--no-all-versions", "show", package])
+        match = re.search(rf"^{field}: (.*)$", self._shown[package], re.MULTILINE)
         return match.group(1) if match else ""
 
 

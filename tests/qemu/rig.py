@@ -456,7 +456,7 @@ class Guest:
     def _start(self, kernel: Kernel, initramfs: Path, disk: Path, machine: Machine) -> None:
         kind = self._architecture
         if machine.qemu:
-            qemu = [str(machine.qemu.program)]
+            qemu = list(machine.qemu.command)
             qemu += [word for folder in machine.qemu.data for word in ("-L", str(folder))]
         else:
             qemu = [need_program(kind.qemu, kind.qemu_package)]

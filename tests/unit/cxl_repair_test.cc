@@ -97,7 +97,8 @@ TEST_F(CxlRepair, NeverUnsafeInUseWithoutAsking) {
   target.in_use = true;
   const auto refused = choose_repair(found, target, {});
   ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().message, "ppr: it may lose data of memory that is in use");
+  EXPECT_TRUE(
+      refused.error().message.starts_with("ppr: it may lose data of memory that a region has"));
   EXPECT_TRUE(choose_repair(found, target, {.unsafe_in_use = true}).ok());
 }
 
@@ -197,7 +198,7 @@ TEST_F(CxlRepair, EbusyIsExplained) {
   const auto found = functions();
   const auto failed = order(found[0], line_at(0), {}, EBUSY);
   ASSERT_FALSE(failed.ok());
-  EXPECT_NE(failed.error().message.find("while all memory of the device is offline"),
+  EXPECT_NE(failed.error().message.find("while no region has memory of the device"),
             std::string::npos);
 }
 

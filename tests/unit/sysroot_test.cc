@@ -1,9 +1,12 @@
 // The machine as a folder: nothing outside is ever opened, and errors say which file of which tree.
 #include "registry/sysroot.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 
 #include "registry/changeable_root.h"
@@ -27,6 +30,24 @@ TEST(SysRoot, ReadsAFileOfTheTree) {
   EXPECT_EQ(root->read("proc/iomem").value(), "content\n");
   EXPECT_EQ(root->read("empty").value(), "");
   EXPECT_EQ(root->read("large").value(), large);
+}
+
+// clear_poison of CXL answered "Illegal seek": files of debugfs have no offset, as a pipe has none.
+TEST(SysRoot, AnOrderNeedsNoOffset) {
+  const TempTree tree;
+  tree.make_folder("sys");
+  const std::string path = tree.path() + "/sys/order";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const UniqueFd reader(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  ASSERT_TRUE(reader.valid());
+  const auto root = open_sysroot("/");  // a captured machine has no such files
+  ASSERT_TRUE(root.ok());
+  const auto attribute = (*root)->open_attribute(path.substr(1));
+  ASSERT_TRUE(attribute.ok()) << attribute.error().message;
+  EXPECT_EQ((*attribute)->write("0x40"), 0);
+  std::array<char, 16> got{};
+  ASSERT_EQ(::read(reader.get(), got.data(), got.size()), 4);
+  EXPECT_EQ(std::string_view(got.data(), 4), "0x40");
 }
 
 TEST(SysRoot, ReadsTheRunningMachineAtSlash) {

@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 import rig
+from cxl_steps import addresses_of_kernel, hardware, inject_poison, make_region, trace
 from steps import MIB, Bench, Poisonctl, expect
 
 SHARE = 256 * MIB  # of each device in its region; the rest of it is in none
@@ -19,67 +20,17 @@ LINES = {FIRST: [0x0, 0xc0, 0x1840, 0x7fffc0, SHARE - 64],
          ALONE: [0x0, 0x1040, 0xabcdc0],
          LEFT: [0x0, 0x7ffc0], RIGHT: [0x0, 0x1840, SHARE - 64]}
 OUTSIDE = SHARE + 0x1000  # of the device that is alone
-TRACE = "/sys/kernel/debug/tracing/instances/check"
-
-# The decoder of an endpoint, by the serial number of its device (Documentation/ABI/testing/
-# sysfs-bus-cxl). Regions are not given to the kernel as memory: see watch_cxl.py.
-MAKE_REGION = """
-set -e
-cd /sys/bus/cxl/devices
-decoder_of() {
-  for port in endpoint*; do
-    [ $(($(cat $port/uport/serial))) = $(($1)) ] || continue
-    echo decoder${port#endpoint}.0
-    return
-  done
-}
-region=$(cat ROOT/create_ram_region)
-echo $region >ROOT/create_ram_region
-echo 256 >$region/interleave_granularity
-echo WAYS >$region/interleave_ways
-for serial in SERIALS; do
-  endpoint=$(decoder_of $serial)
-  echo ram >$endpoint/mode
-  echo SHARE >$endpoint/dpa_size
-done
-echo $((SHARE * WAYS)) >$region/size
-position=0
-for serial in SERIALS; do
-  echo $(decoder_of $serial) >$region/target$position
-  position=$((position + 1))
-done
-echo 1 >$region/commit
-"""
-
-
-def hardware(serials) -> tuple[str, ...]:
-    """Three devices in this order behind one host bridge, and two behind others: the kernel numbers
-    them by it."""
-    words = []
-    for bridge, bus in enumerate((12, 60, 100)):
-        words += ["-device", f"pxb-cxl,bus_nr={bus},bus=pcie.0,id=cxl.{bridge}"]
-    for slot, serial in enumerate((*serials, LEFT, RIGHT)):
-        bridge = max(0, slot - 2)
-        words += ["-object", f"memory-backend-ram,id=cells{slot},share=on,size=512M",
-                  "-device", f"cxl-rp,port={slot},bus=cxl.{bridge},id=port{slot},chassis=0,"
-                             f"slot={slot + 2}",
-                  "-device", f"cxl-type3,bus=port{slot},volatile-memdev=cells{slot},"
-                             f"id=memory-{serial:x},sn={serial:#x}"]
-    return tuple(words)
 
 
 def inject(guest: rig.Guest) -> None:
     lines = [(serial, line) for serial, lines in LINES.items() for line in lines]
     for serial, line in [*lines, (ALONE, OUTSIDE)]:
-        guest.qmp("cxl-inject-poison", path=f"/machine/peripheral/memory-{serial:x}", start=line,
-                  length=64)
+        inject_poison(guest, serial, line)
 
 
 def make_regions(guest: rig.Guest) -> None:
     for root, serials in REGIONS:
-        script = MAKE_REGION.replace("ROOT", root)
-        script = script.replace("WAYS", str(len(serials))).replace("SHARE", str(SHARE))
-        guest.check(script.replace("SERIALS", " ".join(map(hex, serials))))
+        make_region(guest, root, serials, SHARE)
 
 
 def collect(guest: rig.Guest, warns: bool = False) -> str:
@@ -88,13 +39,6 @@ def collect(guest: rig.Guest, warns: bool = False) -> str:
     expect("by the decoders" not in said, f"an address is not the kernel's: {said}")
     expect(("warning" in said) == warns, f"expected {'a' if warns else 'no'} warning: {said}")
     return said
-
-
-def addresses_of_kernel(guest: rig.Guest) -> dict[tuple[int, int], int]:
-    """By serial number and device address, as the kernel traced them last."""
-    trace = guest.check(f"cat {TRACE}/trace")
-    found = re.findall(r"serial=(\d+).*?hpa=(0x[0-9a-f]+).*? dpa=(0x[0-9a-f]+)", trace)
-    return {(int(serial), int(device, 16)): int(host, 16) for serial, host, device in found}
 
 
 def expect_addresses(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
@@ -149,13 +93,9 @@ def memdevs(guest: rig.Guest) -> str:
 
 
 def start(bench: Bench, serials, disk, name: str) -> rig.Guest:
-    bench.machine = dataclasses.replace(bench.machine, extra=hardware(serials))
+    bench.machine = dataclasses.replace(bench.machine, extra=hardware((serials, (LEFT,), (RIGHT,))))
     guest = bench.boot(disk=disk, name=name)
     return guest
-
-
-def trace(guest: rig.Guest) -> None:
-    guest.check(f"mkdir {TRACE} && echo 1 >{TRACE}/events/cxl/cxl_poison/enable")
 
 
 def run(bench: Bench) -> None:

@@ -40,9 +40,13 @@ class CxlDevices : public testing::Test {
       events_.push_back(event);
       return {};
     };
-    return collect_cxl_devices(
-        root, {.map = *map_, .page_shift = kShift, .resolved = resolved_, .now = at_second(9)},
-        kernel_.feed(), sink);
+    return collect_cxl_devices(root,
+                               {.map = *map_,
+                                .page_shift = kShift,
+                                .health = health_,
+                                .resolved = resolved_,
+                                .now = at_second(9)},
+                               kernel_.feed(), sink);
   }
   // "media 0x300001000+0x40 [label]" for each event.
   [[nodiscard]] std::vector<std::string> shown() const {
@@ -60,6 +64,7 @@ class CxlDevices : public testing::Test {
   CxlTree tree_{{.bridges = 2}};
   FakeCxlKernel kernel_;
   RangeSet resolved_;
+  std::function<Result<CxlHealth>(const CxlDevice&)> health_;
   std::map<std::string, Error> faults_;
   std::unique_ptr<SysRoot> inner_;
   std::optional<CxlAddressMap> map_;
@@ -207,6 +212,27 @@ TEST(CxlDeviceLabel, ReadsBack) {
         "cxl serial 0x1 dpa 0xffffffffffffffff+0x40", "cxl serial 0x1 dpa 0x0+0x40 more"}) {
     EXPECT_FALSE(cxl_place_from(text)) << text;
   }
+}
+
+TEST_F(CxlDevices, WhatADeviceComplainsOfIsTold) {
+  health_ = [](const CxlDevice& asked) -> Result<CxlHealth> {
+    if (asked.serial == CxlTree::serial_at(0)) return CxlHealth{.needs_replacement = true};
+    return Error{ErrorCode::kNotAvailable, "gives none"};
+  };
+  const auto report = collect();
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_EQ(report->warnings, (Lines{tree_.memdev(0).substr(tree_.memdev(0).rfind('/') + 1) +
+                                     " (cxl serial 0xabcd0001): needs to be replaced"}));
+}
+
+TEST_F(CxlDevices, HealthThatCannotBeReadIsTold) {
+  health_ = [](const CxlDevice&) -> Result<CxlHealth> {
+    return Error{ErrorCode::kBadData, "no specification knows it"};
+  };
+  const auto report = collect();
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  ASSERT_EQ(report->warnings.size(), 2U);
+  EXPECT_TRUE(report->warnings[0].ends_with("no specification knows it"));
 }
 
 }  // namespace
