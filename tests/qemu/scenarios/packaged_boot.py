@@ -28,6 +28,8 @@ def run(bench: Bench) -> None:
         guest.check(f"{DPKG} /packages/poisonctl_*.deb", timeout=300)
         bench.say("poisonctl is installed")
         as_the_presets_say(guest)
+        modules = guest.check("cat /sys/kernel/security/lsm").strip()
+        expect("apparmor" in modules.split(","), f"AppArmor is off: {modules}")
         tool = Poisonctl.in_guest(guest, REGISTRY)
         frames = choose_free_frames(guest, SCATTERED)
         tool.run("record", *(f"{frame:#x}" for frame in frames))
