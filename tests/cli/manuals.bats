@@ -55,3 +55,37 @@ examples() {
     p $words || [[ $? == 1 ]]
   done < <(examples poisonctl-backends.7)
 }
+
+# VERB: "WHAT OPTION" for each that differs between --help and the sections of the verb, of which a heading may name
+# options that sections of their own explain.
+differences() {
+  p "$1" --help | sed '/^Options of every verb/,$d' | python3 -c 'import re, sys
+option = re.compile(r"--[a-z][a-z-]*")
+short = {"-o": "--output"}
+page = re.sub(r"\\f.", "", open(sys.argv[2]).read().replace(r"\-", "-"))
+sections = re.split(r"^\.S[SH] ", page, flags=re.M)[1:]
+shared = {words: set(option.findall(section)) for words, start in
+          (("LIST OPTIONS", "List options"), ("COMMAND LINE OPTIONS", "Command line options"))
+          for section in sections if section.startswith(start)}
+assert len(shared) == 2
+page_options = lambda text: set(option.findall(text)) | {short[o] for o in re.findall(r"(?<!-)-o\b", text)}
+own = [s for s in sections if re.match(re.escape(sys.argv[1]) + r"( |\n)", s)]
+offered = set(option.findall("".join(l for l in sys.stdin if re.match(r" +(-|[^ ])", l))))
+headings = {o for s in own for o in page_options(s.split("\n")[0])}
+explained = {o for s in own for o in page_options(s)}
+for words, options in shared.items():
+    if any(words in s.split("\n")[0] for s in own):
+        headings |= options
+        explained |= options
+print("no section" if not own else "", *(f"unexplained {o}" for o in sorted(offered - explained)),
+      *(f"not there {o}" for o in sorted(headings - offered)))' "$1" "$PAGES/poisonctl.8"
+}
+
+@test "poisonctl(8) explains each option that --help of a verb has, and offers no other" {
+  local verb verbs=0
+  while read -r verb; do
+    verbs=$((verbs + 1))
+    same "$verb: $(differences "$verb" | xargs)" "$verb: "
+  done < <(sed -n 's/^extern const Verb k\([A-Za-z]*\)Verb;$/\L\1/p' "$HERE/../../cli/verb.h")
+  ((verbs > 20))
+}

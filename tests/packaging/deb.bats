@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The life of the Debian packages on a Debian 12: installed, used, upgraded, not downgraded, removed, purged.
+# The life of the Debian packages on a Debian: installed, used, upgraded, not downgraded, removed, purged.
 
 load helpers
 
@@ -43,7 +43,7 @@ enabled() { inside systemctl is-enabled "$1" || true; }
 
 @test "they are as many as they should be, and depend on libraries by their sonames" {
   local package
-  for package in poisonctl_ poisonctl-initramfs_ poisonctl-dracut_ poisonctl-dbgsym_; do
+  for package in poisonctl_ poisonctl-initramfs_ poisonctl-dracut_ poisonctl-dbgsym_ libpoisonctl1_ libpoisonctl-dev_; do
     same "$(find "$PACKAGES" -name "$package*.deb" | wc -l)" 1
   done
   # Each library that a program loads is of a package that is named.
@@ -107,6 +107,23 @@ enabled() { inside systemctl is-enabled "$1" || true; }
   [ -s "$ROOT/usr/share/man/man8/poisonctl.8.gz" ]
   [ -s "$ROOT/usr/share/bash-completion/completions/poisonctl" ]
   [ -s "$ROOT/usr/share/zsh/vendor-completions/_poisonctl" ]
+}
+
+@test "the library is installed for programs, and the linker and pkg-config find it" {
+  ends 0 apt_install "$(package "libpoisonctl1_*")" "$(package "libpoisonctl-dev_*")"
+  says "$(inside ldconfig -p)" "libpoisonctl.so.1 "
+  local library
+  library=$(inside sh -c 'echo /usr/lib/*/libpoisonctl.so')
+  same "$(readlink "$ROOT$library")" libpoisonctl.so.1
+  hardened_and_stripped "$ROOT$library".1.*
+  # That of ours in a prefix of its own is tests/cli/library.bats.
+  says "$(cat "$ROOT${library%/*}/pkgconfig/libpoisonctl.pc")" "libdir=${library%/*}" "includedir=/usr/include"
+  [ -s "$ROOT/usr/include/poisonctl/poisonctl.h" ]
+  [ -s "$ROOT/usr/share/man/man3/libpoisonctl.3.gz" ]
+  # What links it takes a package that has it.
+  same "$(cat "$ROOT"/var/lib/dpkg/info/libpoisonctl1:*.symbols | grep -c ' poisonctl_.*@POISONCTL_1.0 ')" \
+    "$(grep -c '^    poisonctl_' "$HERE/../../cli/library/libpoisonctl.map")"
+  ends 0 inside apt-get -q -y purge libpoisonctl1 libpoisonctl-dev
 }
 
 @test "a downgrade to a version that does not know the schema is refused, and everything is as it was" {

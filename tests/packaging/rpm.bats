@@ -26,7 +26,7 @@ enabled() { inside systemctl is-enabled "$1" || true; }
 
 @test "they are as many as they should be, and what they require is there" {
   local name requirement what
-  for name in poisonctl poisonctl-initramfs poisonctl-dracut poisonctl-debuginfo; do
+  for name in poisonctl poisonctl-initramfs poisonctl-dracut poisonctl-libs poisonctl-devel poisonctl-debuginfo; do
     [ -f "$(package "$name")" ]
   done
   inside ldconfig -p >"$BATS_TEST_TMPDIR/libraries"
@@ -49,6 +49,10 @@ enabled() { inside systemctl is-enabled "$1" || true; }
   says "$output" "initramfs-tools-core" "poisonctl >= "
   ends 0 rpm -qp --requires "$(package poisonctl-dracut)"
   says "$output" "dracut" "poisonctl >= "
+  ends 0 rpm -qp --requires "$(package poisonctl-devel)"
+  says "$output" "poisonctl-libs(x86-64) = " "libpoisonctl.so.1()(64bit)"
+  ends 0 rpm -qp --provides "$(package poisonctl-libs)"
+  says "$output" "libpoisonctl.so.1(POISONCTL_1.0)(64bit)"
 }
 
 @test "a registry of a schema that it does not know keeps it from being installed" {
@@ -63,10 +67,11 @@ enabled() { inside systemctl is-enabled "$1" || true; }
 
 @test "it is installed: files, modes, presets, and the registry of before upgraded" {
   cp "$HERE/../crash/registry-schema-2.db" "$REGISTRY"
-  ends 0 rpm_root --install --nodeps "$(package poisonctl)" "$(package poisonctl-initramfs)" "$(package poisonctl-dracut)"
+  ends 0 rpm_root --install --nodeps "$(package poisonctl)" "$(package poisonctl-initramfs)" \
+    "$(package poisonctl-dracut)" "$(package poisonctl-libs)" "$(package poisonctl-devel)"
   # Debian's rpm says that it is not for installing; systemctl tells each link.
   same "$(printf '%s\n' "$output" "$stderr" | grep -v '^rpm: \|^Created symlink \|^$')" ""
-  ends 0 rpm_root --verify --nodeps poisonctl poisonctl-initramfs poisonctl-dracut
+  ends 0 rpm_root --verify --nodeps poisonctl poisonctl-initramfs poisonctl-dracut poisonctl-libs poisonctl-devel
   same "$(stat -c '%a %U %G' "$ROOT/var/lib/poisonctl")" "750 root root"
   same "$(schema)" 3
   diff <(sqlite3 "$REGISTRY.schema-2" .dump) <(sqlite3 "$HERE/../crash/registry-schema-2.db" .dump)
@@ -93,7 +98,7 @@ enabled() { inside systemctl is-enabled "$1" || true; }
 @test "what is removed leaves the evidence, and nothing of itself" {
   local before
   before=$(cd "$ROOT/var/lib/poisonctl" && sha256sum ./*)
-  ends 0 rpm_root --erase poisonctl poisonctl-initramfs poisonctl-dracut
+  ends 0 rpm_root --erase poisonctl poisonctl-initramfs poisonctl-dracut poisonctl-libs poisonctl-devel
   same "$(cd "$ROOT/var/lib/poisonctl" && sha256sum ./*)" "$before"
   same "$(find "$ROOT/usr" "$ROOT/etc/systemd" -path '*poisonctl*')" ""
 }
