@@ -4,13 +4,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "backends/redfish_notices.h"
 #include "backends/sel_notices.h"
+#include "cli/bmc_redfish.h"
+#include "cli/config.h"
 #include "cli/steps.h"
 #include "registry/ipmi.h"
 #include "registry/notices.h"
@@ -37,27 +41,6 @@ SmbiosMemory load_modules(Invocation& invocation, const SysRoot& root) {
   return {};
 }
 
-// The one device that answers at the block; else the one whose locator is the label of the record.
-// Nothing where several share it: a wrong module would be pulled.
-std::optional<std::size_t> module_of(const SmbiosMemory& memory, const Record& record,
-                                     const ByteRange& block) {
-  std::vector<std::uint16_t> handles;
-  for (const SmbiosDeviceRange& range : memory.device_ranges) {
-    if (range.range.overlaps(block)) handles.push_back(range.device);
-  }
-  std::optional<std::size_t> found;
-  for (std::size_t i = 0; i < memory.devices.size(); ++i) {
-    const SmbiosDevice& device = memory.devices[i];
-    const bool meant = handles.size() == 1
-                           ? device.handle == handles.front()
-                           : !record.label.empty() && device.locator == record.label;
-    if (!meant) continue;
-    if (found) return std::nullopt;
-    found = i;
-  }
-  return found;
-}
-
 void add_notices(const Record& record, const SmbiosMemory& memory,
                  std::vector<SelNotice>& notices) {
   for (const ByteRange& block : notice_blocks(record.range)) {
@@ -67,7 +50,7 @@ void add_notices(const Record& record, const SmbiosMemory& memory,
                      .module_number = SelNotice::kNoNumber,
                      .episode = static_cast<std::uint16_t>(
                          std::min<std::uint64_t>(record.reopened, SelNotice::kMostEpisodes))};
-    if (const auto module = module_of(memory, record, block)) {
+    if (const auto module = device_at(memory, block, record.label)) {
       notice.module = memory.devices[*module].handle;
       if (*module < SelNotice::kNoNumber) {
         notice.module_number = static_cast<std::uint8_t>(*module);
@@ -101,10 +84,17 @@ Result<std::vector<SelNotice>> wanted_notices(Invocation& invocation) {
   return notices;
 }
 
-void list_pending(const NoticeQueue& queue, Output& output) {
-  for (const auto& [notice, delivered] : queue.notices) {
-    if (delivered) continue;
-    output.line(fmt::format("would tell bmc: {}{}{}", to_text(notice.block),
+// A way to tell the BMC.
+struct Way {
+  NoticeWay queue;
+  std::string_view name;
+  std::function<RedfishDelivery(NoticeQueueFile&)> talk;
+};
+
+void list_pending(const Way& way, const NoticeQueue& queue, Output& output) {
+  for (const auto& [notice, delivered, uncertain] : queue.notices) {
+    if (delivered || uncertain) continue;
+    output.line(fmt::format("would tell {}: {}{}{}", way.name, to_text(notice.block),
                             notice.data_lost ? ", data lost" : "",
                             notice.module == SelNotice::kNoModule
                                 ? ""
@@ -124,11 +114,140 @@ std::optional<std::string> wait_for(const NoticeQueue& queue, Time now) {
       counted(queue.pending(), "notice"));
 }
 
-Delivery talk(const SysRoot& root, NoticeQueueFile& file) {
+RedfishDelivery talk_ipmi(const SysRoot& root, NoticeQueueFile& file) {
   auto ipmi = KernelIpmi::open(root);
   if (!ipmi) return {.stopped = ipmi.error()};
   Sel sel(**ipmi, sleep_for);
-  return deliver(sel, file.queue(), DeliveryLimits(), [&] { return file.save(); });
+  const Delivery done = deliver(sel, file.queue(), DeliveryLimits(), [&] { return file.save(); });
+  return {.sent = done.written, .found = done.found, .stopped = done.stopped};
+}
+
+// The Redfish service, connected to when the first way needs it, and the names of the modules.
+class RedfishWays {
+ public:
+  RedfishWays(Invocation& invocation, const RedfishSettings& settings, const SysRoot& root)
+      : invocation_(invocation), settings_(settings), root_(root) {}
+
+  [[nodiscard]] std::vector<Way> ways();
+
+ private:
+  // Connects, then lets `talk` deliver.
+  template <typename Talk>
+  RedfishDelivery connected(const Talk& talk);
+  RedfishDelivery act(const ActionTemplate& action, NoticeQueueFile& file);
+
+  Invocation& invocation_;
+  const RedfishSettings& settings_;
+  const SysRoot& root_;
+  std::optional<Result<RedfishConnection>> connection_;
+  SmbiosMemory memory_;
+};
+
+template <typename Talk>
+RedfishDelivery RedfishWays::connected(const Talk& talk) {
+  if (!connection_) {
+    connection_.emplace(connect_redfish(invocation_, settings_));
+    memory_ = load_modules(invocation_, root_);
+  }
+  if (!*connection_) return {.stopped = connection_->error()};
+  return talk(*connection_->value().service, [this](const SelNotice& notice) -> std::string {
+    for (const SmbiosDevice& device : memory_.devices) {
+      if (device.handle == notice.module) return device.locator;
+    }
+    return {};
+  });
+}
+
+RedfishDelivery RedfishWays::act(const ActionTemplate& action, NoticeQueueFile& file) {
+  return connected([&](RedfishService& service, const DimmOf& dimm_of) {
+    return deliver_actions(service, action, file.queue(), dimm_of, [&] { return file.save(); });
+  });
+}
+
+std::vector<Way> RedfishWays::ways() {
+  std::vector<Way> ways;
+  if (!settings_.entries.empty()) {
+    ways.push_back({NoticeWay::kRedfishEntries, "redfish entries", [this](NoticeQueueFile& file) {
+                      return connected([&](RedfishService& service, const DimmOf& dimm_of) {
+                        return deliver_entries(service, settings_.entries, file.queue(), dimm_of,
+                                               [&] { return file.save(); });
+                      });
+                    }});
+  }
+  if (settings_.retire.configured()) {
+    ways.push_back({NoticeWay::kRedfishRetire, "redfish retire",
+                    [this](NoticeQueueFile& file) { return act(settings_.retire, file); }});
+  }
+  if (settings_.repair.configured()) {
+    ways.push_back({NoticeWay::kRedfishRepair, "redfish repair",
+                    [this](NoticeQueueFile& file) { return act(settings_.repair, file); }});
+  }
+  return ways;
+}
+
+// How often a notice is sent again that got no answer is for a person to say.
+void resend_uncertain(NoticeQueue& queue) {
+  for (QueuedNotice& queued : queue.notices) queued.uncertain = false;
+}
+
+void report_delivery(const Way& way, const RedfishDelivery& delivery, const NoticeQueue& queue,
+                     Output& output) {
+  output.line(fmt::format("{}: {} written, {} there already, {} kept for later", way.name,
+                          counted(delivery.sent, "notice"), delivery.found, queue.pending()));
+  if (delivery.left_out != 0) {
+    output.warning(
+        fmt::format("{}: {} left out: the action names the DIMM, and which it is is not "
+                    "known",
+                    way.name, counted(delivery.left_out, "notice")));
+  }
+}
+
+void report_uncertain(const Way& way, const NoticeQueue& queue, Output& output) {
+  if (queue.uncertain() == 0) return;
+  output.warning(
+      fmt::format("{}: {} sent without an answer: whether the BMC did it is not known. "
+                  "Look there; 'poisonctl apply bmc --resend' sends them again",
+                  way.name, counted(queue.uncertain(), "notice")));
+}
+
+Result<ExitStatus> apply_way(Invocation& invocation, const Way& way,
+                             const std::vector<SelNotice>& wanted, Time now) {
+  auto file = NoticeQueueFile::open(invocation.registry_path(), way.queue);
+  if (!file) return file.error();
+  NoticeQueue& queue = file->queue();
+  queue.add(wanted);
+  if (invocation.has("resend")) resend_uncertain(queue);
+  Output& output = invocation.output();
+  if (invocation.has("dry-run")) {
+    list_pending(way, queue, output);
+    return kExitDone;
+  }
+  if (auto saved = file->save(); !saved) return saved.error();
+  if (queue.pending() == 0) {
+    output.line(fmt::format("{}: nothing to tell", way.name));
+    report_uncertain(way, queue, output);
+    return queue.uncertain() == 0 ? kExitDone : kExitFindings;
+  }
+  if (const auto wait = wait_for(queue, now); wait && !invocation.has("now")) {
+    output.note(*wait);
+    return kExitFindings;
+  }
+  const RedfishDelivery delivery = way.talk(*file);
+  delivery.stopped ? queue.failed(now) : queue.succeeded();
+  if (delivery.stopped) {
+    constexpr std::chrono::seconds kLongest = std::chrono::hours(1);
+    queue.wait_until(now + std::min(delivery.retry_after, kLongest));
+  }
+  if (auto saved = file->save(); !saved) return saved.error();
+  report_delivery(way, delivery, queue, output);
+  report_uncertain(way, queue, output);
+  if (delivery.stopped) {
+    return Error{delivery.stopped->code,
+                 fmt::format("{}; {} kept in {}", delivery.stopped->message,
+                             counted(queue.pending(), "notice"), file->path()),
+                 delivery.stopped->os_error};
+  }
+  return queue.pending() == 0 && queue.uncertain() == 0 ? kExitDone : kExitFindings;
 }
 
 }  // namespace
@@ -144,40 +263,33 @@ Result<ExitStatus> apply_bmc(Invocation& invocation) {
   }
   const auto root = invocation.sysroot();
   if (!root) return root.error();
+  const auto config = load_config(**root);
+  if (!config) return config.error();
   const auto provenance = invocation.provenance("bmc");
   if (!provenance) return provenance.error();
   const auto wanted = wanted_notices(invocation);
   if (!wanted) return wanted.error();
-  auto file = NoticeQueueFile::open(invocation.registry_path());
-  if (!file) return file.error();
-  NoticeQueue& queue = file->queue();
-  queue.add(*wanted);
-  Output& output = invocation.output();
-  if (invocation.has("dry-run")) {
-    list_pending(queue, output);
-    return kExitDone;
+  // The log of the same BMC, seen from two sides, is told once.
+  RedfishWays redfish(invocation, config->redfish, **root);
+  std::vector<Way> ways = redfish.ways();
+  if (ways.empty()) {
+    ways.push_back(
+        {NoticeWay::kSel, "bmc", [&](NoticeQueueFile& file) { return talk_ipmi(**root, file); }});
   }
-  if (auto saved = file->save(); !saved) return saved.error();
-  if (queue.pending() == 0) {
-    output.line("bmc: nothing to tell");
-    return kExitDone;
+  std::optional<Error> first;
+  ExitStatus status = kExitDone;
+  for (const Way& way : ways) {
+    const auto done = apply_way(invocation, way, *wanted, provenance->time);
+    if (done) {
+      if (*done != kExitDone) status = *done;
+    } else if (first) {
+      invocation.output().warning(done.error().message);
+    } else {
+      first = done.error();
+    }
   }
-  if (const auto wait = wait_for(queue, provenance->time); wait && !invocation.has("now")) {
-    output.note(*wait);
-    return kExitFindings;
-  }
-  const Delivery delivery = talk(**root, *file);
-  delivery.stopped ? queue.failed(provenance->time) : queue.succeeded();
-  if (auto saved = file->save(); !saved) return saved.error();
-  output.line(fmt::format("bmc: {} written, {} there already, {} kept for later",
-                          counted(delivery.written, "notice"), delivery.found, queue.pending()));
-  if (delivery.stopped) {
-    return Error{delivery.stopped->code,
-                 fmt::format("{}; {} kept in {}", delivery.stopped->message,
-                             counted(queue.pending(), "notice"), file->path()),
-                 delivery.stopped->os_error};
-  }
-  return queue.pending() == 0 ? kExitDone : kExitFindings;
+  if (first) return *first;
+  return status;
 }
 
 }  // namespace poisonctl

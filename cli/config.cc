@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 
+#include "registry/redfish/address.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -42,6 +43,86 @@ Result<void> set_refresh(std::string_view value, Config& config) {
   return {};
 }
 
+// Begins the message with the key.
+Error of_key(std::string_view key, const Error& error) {
+  return {error.code, fmt::format("{}: {}", key, error.message)};
+}
+
+Result<void> set_url(std::string_view value, Config& config) {
+  if (auto address = parse_service_url(value); !address) return of_key("url", address.error());
+  config.redfish.url = value;
+  return {};
+}
+
+// A whole path: what is looked for must not depend on where we are started.
+Result<void> set_file(std::string_view key, std::string_view value, std::string& file) {
+  constexpr std::size_t kLongest = 4096;
+  if (!value.starts_with('/') || printable(value, kLongest) != value) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("{}: expected a path from / on, found '{}'", key, printable(value))};
+  }
+  file = value;
+  return {};
+}
+
+Result<void> set_ca_file(std::string_view value, Config& config) {
+  return set_file("ca_file", value, config.redfish.ca_file);
+}
+
+Result<void> set_password_file(std::string_view value, Config& config) {
+  return set_file("password_file", value, config.redfish.password_file);
+}
+
+// Basic (RFC 7617, 2) has no user with a colon.
+Result<void> set_user(std::string_view value, Config& config) {
+  constexpr std::size_t kLongest = 256;
+  if (value.empty() || value.size() > kLongest || value.find(':') != std::string_view::npos ||
+      printable(value, kLongest) != value) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("user: expected at most {} characters without a colon, found '{}'",
+                             kLongest, printable(value))};
+  }
+  config.redfish.user = value;
+  return {};
+}
+
+Result<void> set_timeout(std::string_view value, Config& config) {
+  constexpr std::uint64_t kLongest = 600;
+  const auto seconds = parse_unsigned(value, 10);
+  if (!seconds || *seconds == 0 || *seconds > kLongest) {
+    return Error{ErrorCode::kBadData, fmt::format("timeout: expected 1 to {} seconds, found '{}'",
+                                                  kLongest, printable(value))};
+  }
+  config.redfish.timeout = std::chrono::seconds(*seconds);
+  return {};
+}
+
+Result<void> set_entries(std::string_view value, Config& config) {
+  // Of any service: what is wanted is a path.
+  const auto path = path_of_link(ServiceAddress{"bmc"}, value);
+  if (!path || *path != value) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("entries: expected the path of a LogEntryCollection, found '{}'",
+                             printable(value))};
+  }
+  config.redfish.entries = *path;
+  return {};
+}
+
+template <ActionTemplate RedfishSettings::*kAction>
+Result<void> set_action(std::string_view value, Config& config) {
+  auto set = parse_action(value, config.redfish.*kAction);
+  return set ? set : of_key(kAction == &RedfishSettings::retire ? "retire" : "repair", set.error());
+}
+
+template <ActionTemplate RedfishSettings::*kAction>
+Result<void> set_action_body(std::string_view value, Config& config) {
+  auto set = parse_action_body(value, config.redfish.*kAction);
+  return set ? set
+             : of_key(kAction == &RedfishSettings::retire ? "retire_body" : "repair_body",
+                      set.error());
+}
+
 struct Setting {
   std::string_view section;
   std::string_view key;
@@ -49,10 +130,24 @@ struct Setting {
   ConfigPlace Config::*from;
 };
 
-constexpr std::string_view kKnown = "known are bounds in [list] and refresh in [watch]";
-constexpr std::array<Setting, 2> kSettings = {
+constexpr std::string_view kKnown =
+    "known are bounds in [list], refresh in [watch], and url, ca_file, user, password_file, "
+    "timeout, entries, retire, retire_body, repair and repair_body in [redfish]";
+constexpr std::array<Setting, 12> kSettings = {
     {{"list", "bounds", set_bounds, &Config::bounds_from},
-     {"watch", "refresh", set_refresh, &Config::refresh_from}}};
+     {"watch", "refresh", set_refresh, &Config::refresh_from},
+     {"redfish", "url", set_url, &Config::redfish_url_from},
+     {"redfish", "ca_file", set_ca_file, &Config::redfish_ca_file_from},
+     {"redfish", "user", set_user, &Config::redfish_user_from},
+     {"redfish", "password_file", set_password_file, &Config::redfish_password_file_from},
+     {"redfish", "timeout", set_timeout, &Config::redfish_timeout_from},
+     {"redfish", "entries", set_entries, &Config::redfish_entries_from},
+     {"redfish", "retire", set_action<&RedfishSettings::retire>, &Config::redfish_retire_from},
+     {"redfish", "retire_body", set_action_body<&RedfishSettings::retire>,
+      &Config::redfish_retire_body_from},
+     {"redfish", "repair", set_action<&RedfishSettings::repair>, &Config::redfish_repair_from},
+     {"redfish", "repair_body", set_action_body<&RedfishSettings::repair>,
+      &Config::redfish_repair_body_from}}};
 
 const Setting* find_setting(std::string_view section, std::string_view key) {
   for (const Setting& setting : kSettings) {
@@ -136,6 +231,20 @@ void add_config(std::string_view content, const std::string& shown, Config& conf
   config.files.push_back(shown);
 }
 
+namespace {
+
+// Where the first of its settings stands.
+ConfigPlace place_of_redfish(const Config& config) {
+  for (const Setting& setting : kSettings) {
+    if (setting.section == "redfish" && !(config.*setting.from).file.empty()) {
+      return config.*setting.from;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<Config> read_config(const SysRoot& sysroot) {
   std::vector<std::string> paths = {std::string(kConfigFile)};
   const auto names = sysroot.list(kConfigFolder);  // sorted
@@ -151,6 +260,9 @@ Result<Config> read_config(const SysRoot& sysroot) {
     if (!content && content.error().code == ErrorCode::kNoInput) continue;
     if (!content) return content.error();
     add_config(*content, sysroot.shown(path), config);
+  }
+  if (auto whole = check_whole(config.redfish); !whole) {
+    config.problems.push_back({place_of_redfish(config), whole.error().message});
   }
   return config;
 }

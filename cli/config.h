@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "registry/bounds.h"
+#include "registry/redfish/settings.h"
 #include "registry/result.h"
 #include "registry/sysroot.h"
 
@@ -36,6 +37,17 @@ struct Config {
   ConfigPlace bounds_from;
   std::vector<std::string> refresh;  // [watch] refresh: what 'apply' without a name applies
   ConfigPlace refresh_from;
+  RedfishSettings redfish;  // [redfish]
+  ConfigPlace redfish_url_from;
+  ConfigPlace redfish_ca_file_from;
+  ConfigPlace redfish_user_from;
+  ConfigPlace redfish_password_file_from;
+  ConfigPlace redfish_timeout_from;
+  ConfigPlace redfish_entries_from;
+  ConfigPlace redfish_retire_from;
+  ConfigPlace redfish_retire_body_from;
+  ConfigPlace redfish_repair_from;
+  ConfigPlace redfish_repair_body_from;
   std::vector<std::string> files;  // those that were read, in their order
   std::vector<ConfigProblem> problems;
 };
@@ -43,7 +55,8 @@ struct Config {
 // Adds what a file of this content says, and what in it is not understood. `shown` names it.
 void add_config(std::string_view content, const std::string& shown, Config& config);
 
-// All files, problems and all. No file is no error. Errors: those of the files.
+// All files, problems and all, those of settings that need each other too. No file is no error.
+// Errors: those of the files.
 Result<Config> read_config(const SysRoot& sysroot);
 // For what goes by it: the first problem is an error, kBadData, and nothing is guessed.
 Result<Config> load_config(const SysRoot& sysroot);

@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/program_options.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <optional>
@@ -194,11 +195,24 @@ Result<ExitStatus> run(std::vector<std::string> words) {
   return status;
 }
 
+// What libcrypto, libssl, libcurl and the resolver would take from the environment: modules to
+// load, authorities to believe, a file to write session keys to, other names for hosts. This
+// program may have privileges that whoever set them has not.
+void forget_variables_of_libraries() {
+  for (const char* const name :
+       {"CTLOG_FILE", "CURL_SSL_BACKEND", "HOSTALIASES", "LOCALDOMAIN", "OPENSSL_CONF",
+        "OPENSSL_CONF_INCLUDE", "OPENSSL_ENGINES", "OPENSSL_MODULES", "RANDFILE", "RES_OPTIONS",
+        "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE"}) {
+    ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
+  }
+}
+
 }  // namespace
 }  // namespace poisonctl
 
 int main(int argc, char** argv) {
   using namespace poisonctl;
+  forget_variables_of_libraries();
   // A reader that goes away (head) is told by the failing write, in finish().
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   // A file size limit is told by the failing write too, so that it can be undone.

@@ -33,6 +33,20 @@ Error bad_line(const std::string& shown, std::size_t number, std::string_view li
                   shown, number, printable(line))};
 }
 
+std::string_view ending_of(NoticeWay way) {
+  switch (way) {
+    case NoticeWay::kSel:
+      return ".bmc";
+    case NoticeWay::kRedfishEntries:
+      return ".redfish-entries";
+    case NoticeWay::kRedfishRetire:
+      return ".redfish-retire";
+    case NoticeWay::kRedfishRepair:
+      return ".redfish-repair";
+  }
+  return {};
+}
+
 // A number that is at most `most`.
 template <typename Number>
 std::optional<Number> number_in(std::string_view word, std::uint64_t most) {
@@ -42,7 +56,8 @@ std::optional<Number> number_in(std::string_view word, std::uint64_t most) {
 }
 
 std::optional<QueuedNotice> notice_from(const std::vector<std::string_view>& words) {
-  if (words.size() != 7 || (words[0] != "pending" && words[0] != "delivered") ||
+  if (words.size() != 7 ||
+      (words[0] != "pending" && words[0] != "delivered" && words[0] != "uncertain") ||
       (words[3] != "lost" && words[3] != "kept")) {
     return std::nullopt;
   }
@@ -63,25 +78,31 @@ std::optional<QueuedNotice> notice_from(const std::vector<std::string_view>& wor
                        .module = *module,
                        .module_number = *number,
                        .episode = *episode},
-                      words[0] == "delivered"};
+                      words[0] == "delivered",
+                      words[0] == "uncertain"};
 }
 
 }  // namespace
 
 std::size_t NoticeQueue::pending() const {
-  return static_cast<std::size_t>(
-      std::count_if(notices.begin(), notices.end(),
-                    [](const QueuedNotice& queued) { return !queued.delivered; }));
+  return static_cast<std::size_t>(std::count_if(
+      notices.begin(), notices.end(),
+      [](const QueuedNotice& queued) { return !queued.delivered && !queued.uncertain; }));
+}
+
+std::size_t NoticeQueue::uncertain() const {
+  return static_cast<std::size_t>(std::count_if(
+      notices.begin(), notices.end(), [](const QueuedNotice& queued) { return queued.uncertain; }));
 }
 
 void NoticeQueue::add(const std::vector<SelNotice>& wanted) {
-  for (const SelNotice& notice : wanted) {
-    const QueuedNotice queued{notice, false};
-    const auto place = std::lower_bound(notices.begin(), notices.end(), queued, comes_before);
-    if (place == notices.end() || key_of(place->notice) != key_of(notice)) {
-      notices.insert(place, queued);
-    }
-  }
+  for (const SelNotice& notice : wanted) notices.push_back({notice});
+  // Stable: of two with the same key the one that was there stays, and what is known of it.
+  std::stable_sort(notices.begin(), notices.end(), comes_before);
+  const auto same = [](const QueuedNotice& left, const QueuedNotice& right) {
+    return key_of(left.notice) == key_of(right.notice);
+  };
+  notices.erase(std::unique(notices.begin(), notices.end(), same), notices.end());
 }
 
 void NoticeQueue::succeeded() {
@@ -97,11 +118,16 @@ void NoticeQueue::failed(Time now) {
   if (failures != std::numeric_limits<std::uint64_t>::max()) ++failures;
 }
 
+void NoticeQueue::wait_until(Time earliest) { next_attempt = std::max(next_attempt, earliest); }
+
 std::string to_text(const NoticeQueue& queue) {
   std::string text =
       fmt::format("{}\nfailures {} {}\n", kHead, queue.failures, to_rfc3339(queue.next_attempt));
-  for (const auto& [notice, delivered] : queue.notices) {
-    text += fmt::format("{} {:#x} {:#x} {} {} {} {}\n", delivered ? "delivered" : "pending",
+  for (const auto& [notice, delivered, uncertain] : queue.notices) {
+    text += fmt::format("{} {:#x} {:#x} {} {} {} {}\n",
+                        delivered   ? "delivered"
+                        : uncertain ? "uncertain"
+                                    : "pending",
                         notice.block.begin().value(), notice.block.size(),
                         notice.data_lost ? "lost" : "kept", notice.module, notice.module_number,
                         notice.episode);
@@ -131,8 +157,8 @@ Result<NoticeQueue> parse_notice_queue(std::string_view text, const std::string&
   return queue;
 }
 
-Result<NoticeQueueFile> NoticeQueueFile::open(const std::string& registry) {
-  const std::string path = registry + ".bmc";
+Result<NoticeQueueFile> NoticeQueueFile::open(const std::string& registry, NoticeWay way) {
+  const std::string path = registry + std::string(ending_of(way));
   auto lock = take_file_lock(path + ".lock");
   if (!lock) {
     if (lock.error().code != ErrorCode::kLocked) return lock.error();

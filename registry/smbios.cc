@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "registry/bytes.h"
 #include "registry/text.h"
 
@@ -137,6 +139,24 @@ Result<SmbiosMemory> parse_smbios(std::string_view table, const std::string& sho
     at = end + 2;
   }
   return memory;
+}
+
+std::optional<std::size_t> device_at(const SmbiosMemory& memory, const ByteRange& range,
+                                     std::string_view label) {
+  std::set<std::uint16_t> handles;
+  for (const SmbiosDeviceRange& device : memory.device_ranges) {
+    if (device.range.overlaps(range)) handles.insert(device.device);
+  }
+  std::optional<std::size_t> found;
+  for (std::size_t i = 0; i < memory.devices.size(); ++i) {
+    const SmbiosDevice& device = memory.devices[i];
+    const bool meant = handles.size() == 1 ? handles.contains(device.handle)
+                                           : !label.empty() && device.locator == label;
+    if (!meant) continue;
+    if (found) return std::nullopt;
+    found = i;
+  }
+  return found;
 }
 
 }  // namespace poisonctl

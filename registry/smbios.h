@@ -3,6 +3,7 @@
 // Mapped Address, 7.21 Memory Device Mapped Address).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -53,5 +54,11 @@ struct SmbiosMemory {
 // skipped; a range that ends before it begins, or beyond the address space, says nothing and is
 // left out. Errors: kBadData for a structure or its texts that reach past the end of the table.
 Result<SmbiosMemory> parse_smbios(std::string_view table, const std::string& shown);
+
+// Which of memory.devices to blame for `range`: the one device that answers there; where several
+// do, or nobody knows, the one whose locator is `label`. Nothing where that is no device or more
+// than one: a wrong module would be pulled.
+std::optional<std::size_t> device_at(const SmbiosMemory& memory, const ByteRange& range,
+                                     std::string_view label);
 
 }  // namespace poisonctl

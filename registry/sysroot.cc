@@ -70,15 +70,39 @@ class FolderRoot final : public ChangeableRoot {
   [[nodiscard]] const std::string& root() const override { return root_; }
 
   Result<std::string> read(std::string_view path, std::size_t limit) const override {
-    auto fd = open_inside(path, O_RDONLY);
+    const auto fd = open_inside(path, O_RDONLY);
     if (!fd) return fd.error();
+    return read_opened(*fd, path, limit);
+  }
+
+  Result<std::string> read_private(std::string_view path, std::size_t limit) const override {
+    constexpr mode_t kOthers = 0177;
+    constexpr mode_t kPermissions = 07777;
+    const auto fd = open_inside(path, O_RDONLY | O_NONBLOCK);
+    if (!fd) return fd.error();
+    struct stat status {};
+    if (::fstat(fd->get(), &status) != 0) return os_error(shown(path), errno, ErrorCode::kIo);
+    const bool ours = status.st_uid == 0 || status.st_uid == ::geteuid();
+    if (S_ISREG(status.st_mode) && ours && (status.st_mode & kOthers) == 0) {
+      return read_opened(*fd, path, limit);
+    }
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("{}: owner {}, mode {:o}: expected a file of root that nobody else can "
+                    "read or write (chmod 600)",
+                    shown(path), status.st_uid, status.st_mode & kPermissions)};
+  }
+
+ private:
+  Result<std::string> read_opened(const UniqueFd& fd, std::string_view path,
+                                  std::size_t limit) const {
     // Sizes of /proc and /sys files are 0 or 4096 whatever they hold: read until the end.
     std::string content;
     for (;;) {
       constexpr std::size_t kStep = 64U << 10U;
       const std::size_t before = content.size();
       content.resize(before + kStep);
-      const ssize_t got = ::read(fd->get(), content.data() + before, kStep);
+      const ssize_t got = ::read(fd.get(), content.data() + before, kStep);
       if (got < 0 && errno == EINTR) {
         content.resize(before);
         continue;
@@ -97,6 +121,7 @@ class FolderRoot final : public ChangeableRoot {
     }
   }
 
+ public:
   Result<std::vector<std::string>> list(std::string_view path) const override {
     auto fd = open_inside(path, O_RDONLY | O_DIRECTORY);
     if (!fd) return fd.error();
@@ -249,6 +274,10 @@ class FolderRoot final : public ChangeableRoot {
 
 std::string SysRoot::shown(std::string_view path) const {
   return root() == "/" ? fmt::format("/{}", path) : fmt::format("{}/{}", root(), path);
+}
+
+Result<std::string> SysRoot::read_private(std::string_view path, std::size_t /*limit*/) const {
+  return Error{ErrorCode::kNotAvailable, shown(path) + ": nobody owns it"};
 }
 
 Result<UniqueFd> SysRoot::open_device(std::string_view path) const {

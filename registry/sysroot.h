@@ -63,6 +63,10 @@ class SysRoot {
   // kBadData.
   [[nodiscard]] virtual Result<std::string> read(std::string_view path,
                                                  std::size_t limit = kReadLimit) const = 0;
+  // The same for a secret. kRefused when anybody but root or this user could have written or read
+  // it: the owner, or permissions beyond 0600; kNotAvailable where there are no owners.
+  [[nodiscard]] virtual Result<std::string> read_private(std::string_view path,
+                                                         std::size_t limit) const;
   // Names in a folder, sorted, without "." and "..". Errors as for read.
   [[nodiscard]] virtual Result<std::vector<std::string>> list(std::string_view path) const = 0;
   [[nodiscard]] virtual Result<std::unique_ptr<PositionedFile>> open(

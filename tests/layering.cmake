@@ -5,7 +5,7 @@ cmake_minimum_required(VERSION 3.25)
 # Which files a rule is for (a regular expression on the path from SOURCE_DIR), which of them are
 # free of it, what a line must not have, and why not.
 set(rules
-  registry_below_all backends_below_cli one_store one_sqlite one_fdt one_tracefs one_opener
+  registry_below_all backends_below_cli one_store one_sqlite one_fdt one_tracefs one_curl one_opener
   cli_only_writes replay_is_small no_page_shift)
 
 set(registry_below_all_files "^registry/")
@@ -37,6 +37,11 @@ set(one_tracefs_files "^(registry|backends|cli)/")
 set(one_tracefs_free "^registry/sources/trace/(reader[.]cc|libtracefs[.]h)$")
 set(one_tracefs_pattern "#include [\"<](tracefs|event-parse|kbuffer|traceevent/.*)[.]h")
 set(one_tracefs_why "only registry/sources/trace/reader knows libtracefs and libtraceevent")
+
+set(one_curl_files "^(registry|backends|cli)/")
+set(one_curl_free "^registry/redfish/curl_transport[.]cc$")
+set(one_curl_pattern "#include [\"<]curl/")
+set(one_curl_why "only registry/redfish/curl_transport knows libcurl")
 
 # The flags of open(2) and the names of its relatives; SysRoot::open and Store::open have neither.
 set(opens_a_file

@@ -36,6 +36,7 @@ void add_options(po::options_description& options) {
       "grub, kernel-install, loader-entries or kexec; may be given more than once")(
       "force", "also write or remove a file of ours that somebody has edited")(
       "now", "bmc: do not wait after attempts that failed")(
+      "resend", "bmc: send the actions again that got no answer")(
       "widen", po::value<std::string>()->value_name("SIZE"),
       "when not all fits, join ranges less than SIZE apart: healthy memory is lost between them");
   add_list_options(options);

@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "cli/bmc.h"
+#include "cli/bmc_redfish.h"
+#include "cli/config.h"
 #include "cli/cxl_trace.h"
 #include "cli/replay/carriers.h"
 #include "cli/steps.h"
@@ -15,12 +17,14 @@
 #include "registry/adoption.h"
 #include "registry/cxl/device_label.h"
 #include "registry/ipmi.h"
+#include "registry/redfish/evidence.h"
 #include "registry/sources/cxl_devices.h"
 #include "registry/sources/edac.h"
 #include "registry/sources/file_stream.h"
 #include "registry/sources/ipmi.h"
 #include "registry/sources/kernel.h"
 #include "registry/sources/rasdaemon.h"
+#include "registry/sources/redfish.h"
 #include "registry/sources/table.h"
 #include "registry/text.h"
 
@@ -279,6 +283,42 @@ Result<ExitStatus> collect_handover(Invocation& invocation, const std::string& f
   return kExitDone;
 }
 
+// The service of poisonctl.conf. All of it is read before anything is recorded.
+Result<ExitStatus> collect_redfish_service(Invocation& invocation) {
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto config = load_config(**root);
+  if (!config) return config.error();
+  if (!config->redfish.configured()) {
+    return Error{
+        ErrorCode::kUsage,
+        "collect redfish: name the file to read, or - for standard input; or a service, as "
+        "url in " +
+            (*root)->shown(kConfigFile) + ", [redfish]"};
+  }
+  std::vector<std::string> warnings;
+  std::string document;
+  std::string origin;
+  {
+    const auto connection = connect_redfish(invocation, config->redfish);
+    if (!connection) return connection.error();
+    auto evidence = read_evidence(*connection->service, connection->system, warnings);
+    if (!evidence) return evidence.error();
+    document = *std::move(evidence);
+    origin = connection->service->address().origin();
+  }
+  return collect_into_import(
+      invocation, "redfish", origin,
+      [&](const SourceSettings& settings, const EventSink& sink) -> Result<SourceReport> {
+        TextStream stream(document, origin);
+        auto report = collect_redfish(stream, settings, sink);
+        if (report) {
+          report->warnings.insert(report->warnings.begin(), warnings.begin(), warnings.end());
+        }
+        return report;
+      });
+}
+
 Result<ExitStatus> collect_stream(Invocation& invocation, const StreamSource& source,
                                   const std::optional<std::string>& file) {
   const std::string name(source.name);
@@ -333,6 +373,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
   if (name == "edac") return collect_edac_counters(invocation);
   if (name == "ipmi") return collect_event_log(invocation);
+  if (name == "redfish" && !file) return collect_redfish_service(invocation);
   if (name == "cxl" && !file) return collect_from_cxl_devices(invocation);
   if (name == "rasdaemon") {
     if (file == "-") {

@@ -23,6 +23,10 @@ std::string to_text(const Bounds& bounds) {
                      bounds.hard_per_mille);
 }
 
+std::string to_text(const ActionTemplate& action) {
+  return action.configured() ? action.method + " " + action.uri : std::string();
+}
+
 struct Shown {
   std::string_view section;
   std::string_view key;
@@ -30,11 +34,25 @@ struct Shown {
   const ConfigPlace* from;
 };
 
-std::array<Shown, 2> settings_of(const Config& config) {
+std::array<Shown, 12> settings_of(const Config& config) {
+  const RedfishSettings& redfish = config.redfish;
   return {{{"list", "bounds", to_text(config.bounds), &config.bounds_from},
            {"watch", "refresh", fmt::format("{}", fmt::join(config.refresh, ", ")),
-            &config.refresh_from}}};
+            &config.refresh_from},
+           {"redfish", "url", redfish.url, &config.redfish_url_from},
+           {"redfish", "ca_file", redfish.ca_file, &config.redfish_ca_file_from},
+           {"redfish", "user", redfish.user, &config.redfish_user_from},
+           {"redfish", "password_file", redfish.password_file, &config.redfish_password_file_from},
+           {"redfish", "timeout", std::to_string(redfish.timeout.count()),
+            &config.redfish_timeout_from},
+           {"redfish", "entries", redfish.entries, &config.redfish_entries_from},
+           {"redfish", "retire", to_text(redfish.retire), &config.redfish_retire_from},
+           {"redfish", "retire_body", redfish.retire.body, &config.redfish_retire_body_from},
+           {"redfish", "repair", to_text(redfish.repair), &config.redfish_repair_from},
+           {"redfish", "repair_body", redfish.repair.body, &config.redfish_repair_body_from}}};
 }
+
+constexpr std::size_t kLongestShown = 200;
 
 void print(const Config& config, Output& output) {
   for (const std::string& file : config.files) output.line("read: " + file);
@@ -42,7 +60,7 @@ void print(const Config& config, Output& output) {
   std::vector<std::vector<Cell>> rows;
   for (const Shown& shown : settings_of(config)) {
     rows.push_back({{fmt::format("[{}] {}", shown.section, shown.key)},
-                    {shown.value.empty() ? "-" : shown.value},
+                    {shown.value.empty() ? "-" : printable(shown.value, kLongestShown)},
                     {shown.from->file.empty()
                          ? "default"
                          : fmt::format("{}, line {}", shown.from->file, shown.from->line)}});

@@ -106,6 +106,7 @@ class RedfishReader {
   Result<void> take_entry(const json& entry);
   Result<void> take_record(const json& entry, const std::string& record);
   Result<void> take_unplaced(const json& entry, std::string_view label);
+  Result<void> take_module(const json& memory);
   [[nodiscard]] std::string place_of(const json& entry) const {
     return fmt::format("{}: entry {}: ", shown_, printable(text_at(entry, "Id")));
   }
@@ -116,7 +117,26 @@ class RedfishReader {
   std::uint64_t entries_ = 0;
   std::uint64_t others_ = 0;
   std::uint64_t links_ = 0;
+  std::uint64_t modules_ = 0;
 };
+
+// A Memory resource with its MemoryMetrics in it (DSP0268): "#Memory.v1_17_0.Memory".
+bool is_module(const json& node) {
+  return text_at(node, "@odata.type").starts_with("#Memory.") && node.contains("Metrics");
+}
+
+// How the module is called: on the board, else by firmware, else in the service.
+std::string_view name_of(const json& memory) {
+  for (const char* const key : {"DeviceLocator", "Name", "Id"}) {
+    if (const std::string_view name = text_at(memory, key); !name.empty()) return name;
+  }
+  return {};
+}
+
+const json* member_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_object() ? &*found : nullptr;
+}
 
 std::optional<Time> time_of(const json& entry) {
   const auto at_event = time_from_rfc3339(text_at(entry, "EventTimestamp"));
@@ -182,10 +202,43 @@ Result<void> RedfishReader::take_entry(const json& entry) {
                     ": kept as evidence without a place");
     return take_unplaced(entry, "Redfish CPER");
   }
+  // DSP0268, LogEntry.CXLEntryType: the other two, DynamicCapacity and Informational, are no
+  // errors.
+  const std::string_view cxl = text_at(entry, "CXLEntryType");
+  if (text_at(entry, "EntryType") == "CXL" &&
+      (cxl == "Warning" || cxl == "Failure" || cxl == "Fatal")) {
+    return take_unplaced(entry, "Redfish CXL");
+  }
   if (text_at(entry, "EntryType") == "SEL" && text_at(entry, "SensorType") == "Memory") {
     return take_unplaced(entry, "Redfish memory sensor");
   }
   ++others_;
+  return {};
+}
+
+// Counters since the module was made where there are such, else those of this period. Like the
+// counters of EDAC they have no date.
+Result<void> RedfishReader::take_module(const json& memory) {
+  ++modules_;
+  const json* const metrics = member_of(memory, "Metrics");
+  if (metrics == nullptr) return {};
+  const json* const whole = member_of(*metrics, "LifeTime");
+  const json* const period = whole == nullptr ? member_of(*metrics, "CurrentPeriod") : whole;
+  constexpr std::pair<const char*, EventKind> kCounters[] = {
+      {"CorrectableECCErrorCount", EventKind::kCorrected},
+      {"UncorrectableECCErrorCount", EventKind::kUncorrected}};
+  for (const auto& [key, kind] : kCounters) {
+    const auto found = period == nullptr ? json::const_iterator() : period->find(key);
+    if (period == nullptr || found == period->end() || !found->is_number_unsigned()) continue;
+    const auto count = found->get<std::uint64_t>();
+    if (count == 0 || count > std::numeric_limits<std::int64_t>::max()) continue;
+    Event event =
+        event_of(kind, std::nullopt,
+                 fmt::format("{} {}={}", printable(text_at(memory, "@odata.id")), key, count));
+    event.count = count;
+    event.label = name_of(memory);
+    if (auto given = collector_.hand_over(std::move(event)); !given) return given;
+  }
   return {};
 }
 
@@ -200,12 +253,13 @@ Result<void> RedfishReader::visit(const json& node) {
   const auto members = node.find("Members");
   if (members != node.end()) return visit(*members);
   if (node.contains("EntryType")) return take_entry(node);
+  if (is_module(node)) return take_module(node);
   if (node.contains("@odata.id")) ++links_;
   return {};
 }
 
 Result<SourceReport> RedfishReader::finish() {
-  if (entries_ == 0 && links_ == 0) {
+  if (entries_ == 0 && links_ == 0 && modules_ == 0) {
     return bad_data(shown_ + ": ",
                     "no log entry here: expected what a Redfish service answers for "
                     ".../LogServices/NAME/Entries");

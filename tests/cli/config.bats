@@ -19,7 +19,7 @@ configure() {
   mkdir -p "$MACHINE/etc/poisonctl"
   sed 's/^#\([a-z]* = \)/\1/' "$HERE/../../packaging/poisonctl.conf" >"$MACHINE/etc/poisonctl/poisonctl.conf"
   has_shape poisonctl/config-v1 p --json config check
-  same "$(json "[s['value'] for s in it['settings']] + it['problems']")" "['$defaults', 'e820']"
+  same "$(json "[s['value'] for s in it['settings'] if s['value']] + it['problems']")" "['$defaults', 'e820', '60']"
 }
 
 @test "a later file's value counts, and where each stands is said" {
@@ -30,7 +30,7 @@ configure() {
   says "$output" "read: $MACHINE/etc/poisonctl/poisonctl.conf" "reserve-mem, e820" \
     "frames=7,per-mille=10,node-per-mille=20,floor=32M,hard-per-mille=100"
   has_shape poisonctl/config-v1 p --json config check
-  same "$(json "[(s['key'], s['file'].split('/')[-1], s['line']) for s in it['settings']]")" \
+  same "$(json "[(s['key'], s['file'].split('/')[-1], s['line']) for s in it['settings'] if s['section'] != 'redfish']")" \
     "[('bounds', 'poisonctl.conf', 4), ('refresh', '50-site.conf', 2)]"
   same "$(json "len(it['files']), it['problems']")" "(2, [])"
 }
@@ -43,11 +43,11 @@ configure() {
   [ "$status" -eq 1 ]
   same "$(json "[(q['file'].split('/')[-1], q['line']) for q in it['problems']]")" \
     "[('poisonctl.conf', 1), ('poisonctl.conf', 3), ('poisonctl.conf', 5), ('poisonctl.conf', 6), ('poisonctl.conf', 7), ('poisonctl.conf', 9), ('poisonctl.conf', 11), ('50.conf', 2)]"
-  same "$(json "[s['line'] for s in it['settings']]")" "[4, 0]"
+  same "$(json "[s['line'] for s in it['settings'] if s['section'] != 'redfish']")" "[4, 0]"
   ends 1 p config check
   says "$output" "line 1: there is no key 'bounds' above the first section" "line 3: there is no key 'bonds' in [list]" \
     "line 5: [list] bounds: stands in line 4 already" "line 6: 'floor': expected KEY = VALUE" \
-    "line 7: there is no section '[wach]'; known are bounds in [list] and refresh in [watch]" \
+    "line 7: there is no section '[wach]'; known are bounds in [list], refresh in [watch], and url" \
     "line 9: there is no section '[watch'" "line 11: [watch] refresh: expected e820, reserve-mem or bmc, found 'e821'" \
     "line 2: [watch] refresh: kho is kept current by poisonctl-kho.service"
   # What goes by it takes none of it.

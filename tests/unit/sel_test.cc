@@ -137,6 +137,25 @@ TEST(SelDelivery, EveryNoticeOnce) {
   EXPECT_EQ(bmc.log.size(), 12U);
 }
 
+TEST(SelDelivery, TheQueueIsSortedAndKnowsWhatWasDelivered) {
+  NoticeQueue queue;
+  queue.add({notice_at(0x5000), notice_at(0x1000)});
+  queue.notices[0].delivered = true;
+  queue.add({notice_at(0x3000), notice_at(0x1000), notice_at(0x3000), notice_at(0)});
+  ASSERT_EQ(queue.notices.size(), 4U);
+  for (std::size_t i = 0; i < 4; ++i) {
+    constexpr std::uint64_t kAddresses[] = {0, 0x1000, 0x3000, 0x5000};
+    EXPECT_EQ(queue.notices[i].notice.block.begin().value(), kAddresses[i]);
+    EXPECT_EQ(queue.notices[i].delivered, i == 1);
+  }
+  // As many as a file holds: inserting each into its place would take minutes.
+  std::vector<SelNotice> many;
+  for (std::uint64_t i = 500000; i > 0; --i) many.push_back(notice_at(i * 0x1000));
+  queue.add(many);
+  EXPECT_EQ(queue.notices.size(), 500001U);
+  EXPECT_EQ(queue.pending(), 500000U);
+}
+
 TEST(SelDelivery, AfterTheLogWasClearedNothingIsToldAgain) {
   BmcModel bmc;
   NoticeQueue queue = queue_of(3);

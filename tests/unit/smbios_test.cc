@@ -88,5 +88,51 @@ TEST(Smbios, EveryCutTableIsAnErrorOrEndsBetweenStructures) {
   EXPECT_FALSE(parse_smbios(std::string(16, '\0'), "FILE").ok());
 }
 
+// Two modules of a MiB each, then one MiB that both answer in turn, and nobody's memory after it.
+SmbiosMemory two_modules(const std::string& second_locator) {
+  const auto memory = parse_smbios(
+      memory_device({.handle = 7, .array = 2, .locator = "A1"}) +
+          memory_device({.handle = 8, .array = 2, .locator = second_locator}) +
+          device_range(7, 0, 1023, 1, 0) + device_range(8, 1024, 2047, 1, 0) +
+          device_range(7, 2048, 3071, 1, 2) + device_range(8, 2048, 3071, 2, 2) + end_of_table(),
+      "test");
+  return memory ? *memory : SmbiosMemory();
+}
+
+TEST(Smbios, TheModuleToBlame) {
+  const SmbiosMemory memory = two_modules("B1");
+  ASSERT_EQ(memory.devices.size(), 2U);
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
+  const auto at = [&](std::uint64_t address, std::string_view label, std::uint64_t size = 4096) {
+    return device_at(memory, *ByteRange::from_size(PhysAddr(address), size), label);
+  };
+  EXPECT_EQ(at(0, ""), 0U);
+  EXPECT_EQ(at(kMiB, ""), 1U);
+  EXPECT_EQ(at(kMiB, "A1"), 1U) << "where one answers, a label does not count";
+  EXPECT_EQ(at(2 * kMiB, ""), std::nullopt) << "two answer in turn";
+  EXPECT_EQ(at(2 * kMiB, "B1"), 1U);
+  EXPECT_EQ(at(0, "", 2 * kMiB), std::nullopt) << "it reaches into both";
+  EXPECT_EQ(at(16 * kMiB, ""), std::nullopt);
+  EXPECT_EQ(at(16 * kMiB, "A1"), 0U);
+  EXPECT_EQ(at(16 * kMiB, "C1"), std::nullopt);
+}
+
+TEST(Smbios, NoModuleWhereTwoHaveTheName) {
+  const SmbiosMemory memory = two_modules("A1");
+  const ByteRange shared = *ByteRange::from_size(PhysAddr(std::uint64_t{2} << 20U), 4096);
+  EXPECT_EQ(device_at(memory, shared, "A1"), std::nullopt);
+  EXPECT_EQ(device_at(memory, shared, ""), std::nullopt);
+}
+
+TEST(Smbios, ADeviceWithTwoRangesIsOneDevice) {
+  const auto memory = parse_smbios(memory_device({.handle = 7, .array = 2, .locator = "A1"}) +
+                                       device_range(7, 0, 1023, 1, 0) +
+                                       device_range(7, 1024, 2047, 1, 0) + end_of_table(),
+                                   "test");
+  ASSERT_TRUE(memory.ok());
+  const ByteRange both = *ByteRange::from_size(PhysAddr(0), std::uint64_t{2} << 20U);
+  EXPECT_EQ(device_at(*memory, both, ""), 0U);
+}
+
 }  // namespace
 }  // namespace poisonctl

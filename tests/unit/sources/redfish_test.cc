@@ -11,6 +11,11 @@ TEST(Redfish, Golden) {
   expect_golden(collected_from(collect_redfish, text).lines, "redfish/log.events");
 }
 
+TEST(Redfish, ModulesWithTheirMetrics) {
+  const std::string text = file_content(golden_path("redfish/memory.json"));
+  expect_golden(collected_from(collect_redfish, text).lines, "redfish/memory.events");
+}
+
 TEST(Redfish, ACutAnswerGivesNothing) {
   const std::string text = file_content(golden_path("redfish/log.json"));
   for (std::size_t length = 0; length + 2 < text.size(); length += 7) {
