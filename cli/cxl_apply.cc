@@ -14,6 +14,7 @@
 #include "registry/cxl/address_map.h"
 #include "registry/cxl/device_label.h"
 #include "registry/range_text.h"
+#include "registry/sources/cxl_devices.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -140,6 +141,12 @@ Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap&
   }
   auto read = store->for_each_event_without_place([&](const StoredEvent& stored) {
     const auto place = cxl_place_from(stored.event.label);
+    if (place && stored.provenance.source == kCxlRepairSource &&
+        stored.event.result == kCxlRepaired) {
+      std::erase_if(plan.jobs,
+                    [&](const Job& job) { return job.place == *place && job.records.empty(); });
+      return true;
+    }
     if (!place || !is_observation(stored.event) || !is_meant(stored.event.kind, with_injected)) {
       return true;
     }
@@ -370,6 +377,25 @@ std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& polic
   return events;
 }
 
+// What was repaired for good and is in no record is not to be repaired again.
+std::vector<Event> repairs_without_record(const RepairPlan& plan, const RepairPolicy& policy,
+                                          Time now) {
+  std::vector<Event> events;
+  for (const Job& job : plan.jobs) {
+    if (!is_mended(job, policy) || !job.records.empty()) continue;
+    Event event;
+    event.kind = job.kind;
+    event.observed = now;
+    event.label = cxl_place_label(job.place);
+    event.result = kCxlRepaired;
+    event.evidence = fmt::format("{}{}; the poison list, read twice after it, does not have it",
+                                 name_of(*job.function, policy),
+                                 job.cleared ? ", and overwritten with zeros" : "");
+    events.push_back(std::move(event));
+  }
+  return events;
+}
+
 // What was cleared and is not repaired for good is no longer on the device's list: the registry
 // alone knows of it now, and says why.
 std::vector<Event> clearings(const RepairPlan& plan, const RepairPolicy& policy, Time now) {
@@ -377,6 +403,7 @@ std::vector<Event> clearings(const RepairPlan& plan, const RepairPolicy& policy,
   for (const Job& job : plan.jobs) {
     if (!job.cleared || is_mended(job, policy)) continue;
     Event event;
+    event.result = "cleared";
     event.kind = job.kind;
     event.observed = now;
     event.label = cxl_place_label(job.place);
@@ -431,8 +458,9 @@ Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
   std::vector<Event> events = resolutions(plan, policy);
   const std::size_t resolved = events.size();
   for (Event& event : clearings(plan, policy, now)) events.push_back(std::move(event));
+  for (Event& event : repairs_without_record(plan, policy, now)) events.push_back(std::move(event));
   if (!events.empty()) {
-    const auto provenance = invocation.provenance("cxl-repair");
+    const auto provenance = invocation.provenance(std::string(kCxlRepairSource));
     if (!provenance) return provenance.error();
     const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, events);
     if (!stored) return stored.error();

@@ -184,8 +184,21 @@ Result<ExitStatus> collect_event_log(Invocation& invocation) {
 // that have no place yet.
 struct KnownOfCxl {
   RangeSet resolved;
+  std::set<std::string> repaired;  // labels of device bytes
   std::vector<StoredEvent> without_place;
 };
+// One more event without a place: what was repaired for good is forgotten until it is seen again.
+void take_placeless(KnownOfCxl& known, const StoredEvent& stored) {
+  const std::string& label = stored.event.label;
+  if (stored.provenance.source == kCxlRepairSource && stored.event.result == kCxlRepaired) {
+    known.repaired.insert(label);
+    std::erase_if(known.without_place,
+                  [&](const StoredEvent& other) { return other.event.label == label; });
+    return;
+  }
+  known.repaired.erase(label);
+  known.without_place.push_back(stored);
+}
 Result<KnownOfCxl> known_of_cxl(Invocation& invocation) {
   KnownOfCxl known;
   auto store = invocation.open_store(Store::Mode::kRead);
@@ -199,7 +212,7 @@ Result<KnownOfCxl> known_of_cxl(Invocation& invocation) {
   if (!read) return read.error();
   known.resolved = RangeSet::from_ranges(std::move(resolved));
   read = store->for_each_event_without_place([&](const StoredEvent& stored) {
-    if (cxl_place_from(stored.event.label)) known.without_place.push_back(stored);
+    if (cxl_place_from(stored.event.label)) take_placeless(known, stored);
     return true;
   });
   if (!read) return read.error();
@@ -222,6 +235,7 @@ Result<ExitStatus> collect_from_cxl_devices(Invocation& invocation) {
       .page_shift = (*machine)->page_shift,
       .health = [&](const CxlDevice& device) { return read_cxl_health(**root, device.memdev); },
       .resolved = std::move(known->resolved),
+      .repaired = std::move(known->repaired),
       .now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now())};
   return collect_into_import(
       invocation, "cxl", (*root)->shown("sys/bus/cxl/devices"),

@@ -175,6 +175,8 @@ Result<void> Reading::entry_events(const CxlDevice& device, const CxlPoison& ent
   }
   for (const DeviceRange& bytes : answer.unplaced) {
     event.label = cxl_place_label({device.serial, bytes});
+    event.observed =
+        knowledge_.repaired.contains(event.label) ? knowledge_.now : std::optional<Time>();
     if (auto given = collector_.hand_over(event); !given) return given;
   }
   return {};

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,6 +47,11 @@ struct CxlPoisonList {
 Result<CxlPoisonList> read_poison_list(const SysRoot& sysroot, const CxlDevice& device,
                                        const TracedEvents& traced);
 
+// The source and the result of the event that says of device bytes without a place that they were
+// repaired for good: what was seen there before is no longer so.
+inline constexpr std::string_view kCxlRepairSource = "cxl-repair";
+inline constexpr std::string_view kCxlRepaired = "repaired";
+
 // What is known besides of the machine and the registry.
 struct CxlKnowledge {
   const CxlAddressMap& map;
@@ -56,6 +62,8 @@ struct CxlKnowledge {
   // Records that were resolved. What a device still lists is a new observation there, at `now`; for
   // all others the list is a state, and no observation each time that it is read.
   RangeSet resolved = {};
+  // The same of device bytes without a place that were repaired for good: their labels.
+  std::set<std::string> repaired = {};
   std::optional<Time> now = {};
 };
 

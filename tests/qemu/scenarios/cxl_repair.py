@@ -14,12 +14,13 @@ from steps import FRAME, HWPOISON, MIB, Bench, FrameFlags, Poisonctl, Watch, exp
 SHARE = 256 * MIB  # of each device in its region; the rest of it is in none
 ALONE, FIRST, SECOND = 0xabcd0003, 0xabcd0001, 0xabcd0002
 REGIONS = ((ALONE,), (FIRST, SECOND))
-OUTSIDE = (ALONE, SHARE + 0x1000)
+OUTSIDE, NOWHERE = (ALONE, SHARE + 0x1000), (ALONE, SHARE + 0x2000)
 # Lines by what the device reports of them besides, if anything.
 ROW_KNOWN = [(ALONE, 0x2040), (FIRST, 0x1840)]
 ADDRESS_KNOWN = (SECOND, 0x40)
 UNREPORTED = (ALONE, 0x8003040)
 LINES = [*ROW_KNOWN, ADDRESS_KNOWN, UNREPORTED]
+ROW = {"bank-group": 7, "bank": 11, "row": 2, "column": 77, "nibble-mask": 0x30, "sub-channel": 1}
 APPLY = "poisonctl --registry /disk/registry.db apply cxl"
 
 
@@ -71,6 +72,27 @@ def without_region(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
     bench.say("repaired and cleared without a region")
 
 
+def for_good_without_region(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
+    """What is in no record is repaired once, and again when the device lists it again."""
+    watch = Watch(guest)
+    inject_poison(guest, *NOWHERE)
+    guest.qmp("cxl-inject-dram-event", **report_of(NOWHERE), **ROW)
+    watch.wait_for(f"ue without a place, on cxl serial {NOWHERE[0]:#x} dpa {NOWHERE[1]:#x}")
+    watch.stop()
+    said = Applied(guest, "--permanent --clear-poison", 1)  # 1: OUTSIDE, of which no row is known
+    said.expect_said(NOWHERE, ": permanent cacheline-sparing",
+                     "repaired, and no longer on the poison list")
+    expect(name_of(NOWHERE) not in Applied(guest, "--permanent --dry-run", 1).text,
+           "what is repaired for good is to be repaired again")
+    expect("nothing new" in collect(guest), "what is repaired for good is still on a list")
+    inject_poison(guest, *NOWHERE)
+    expect("1 recorded" in collect(guest), "what went bad again was not recorded")
+    # Which row it was, nobody has said since.
+    Applied(guest, "--dry-run", 0).expect_said(NOWHERE, ": temporary ppr")
+    guest.check(f"{APPLY} --repair none --clear-poison")
+    bench.say("repaired for good without a region, once")
+
+
 def report_of(line: tuple[int, int]) -> dict:
     return {"path": path_of(line[0]), "dpa": line[1], "log": "failure", "flags": 1, "descriptor": 1,
             "type": 0, "sub-type": 0, "transaction-type": 1, "channel": 3, "rank": 1}
@@ -79,8 +101,7 @@ def report_of(line: tuple[int, int]) -> dict:
 def let_devices_report(guest: rig.Guest, tool: Poisonctl, kernel: dict) -> None:
     watch = Watch(guest)
     for line in ROW_KNOWN:
-        guest.qmp("cxl-inject-dram-event", **report_of(line), bank=11, row=2, column=77,
-                  **{"bank-group": 7, "nibble-mask": 0x30, "sub-channel": 1})
+        guest.qmp("cxl-inject-dram-event", **report_of(line), **ROW)
     guest.qmp("cxl-inject-general-media-event", **report_of(ADDRESS_KNOWN))
     for line in (*ROW_KNOWN, ADDRESS_KNOWN):
         watch.wait_for_events(tool, kernel[line] & ~(FRAME - 1), 1)
@@ -200,6 +221,7 @@ def run(bench: Bench) -> None:
     with bench.boot(disk=disk, name="first") as guest:
         tool = Poisonctl.in_guest(guest)
         without_region(bench, guest, tool)
+        for_good_without_region(bench, guest, tool)
         kernel = with_regions(bench, guest, tool)
         repair_for_good(bench, guest, tool, kernel)
         guest.power_off()

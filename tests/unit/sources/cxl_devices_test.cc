@@ -45,6 +45,7 @@ class CxlDevices : public testing::Test {
                                 .page_shift = kShift,
                                 .health = health_,
                                 .resolved = resolved_,
+                                .repaired = repaired_,
                                 .now = at_second(9)},
                                kernel_.feed(), sink);
   }
@@ -64,6 +65,7 @@ class CxlDevices : public testing::Test {
   CxlTree tree_{{.bridges = 2}};
   FakeCxlKernel kernel_;
   RangeSet resolved_;
+  std::set<std::string> repaired_;
   std::function<Result<CxlHealth>(const CxlDevice&)> health_;
   std::map<std::string, Error> faults_;
   std::unique_ptr<SysRoot> inner_;
@@ -212,6 +214,17 @@ TEST(CxlDeviceLabel, ReadsBack) {
         "cxl serial 0x1 dpa 0xffffffffffffffff+0x40", "cxl serial 0x1 dpa 0x0+0x40 more"}) {
     EXPECT_FALSE(cxl_place_from(text)) << text;
   }
+}
+
+// It was "nothing new" for ever: the same entry as before the repair.
+TEST_F(CxlDevices, WhatWasRepairedWithoutAPlaceIsSeenAnew) {
+  constexpr std::uint64_t kBeyond = 0x10000000;  // the share of the device
+  device(0).entries = {{.address = kBeyond}, {.address = kBeyond + 0x1000}};
+  repaired_ = {"cxl serial 0xabcd0001 dpa 0x10000000+0x40"};
+  ASSERT_TRUE(collect().ok());
+  ASSERT_EQ(events_.size(), 2U);
+  EXPECT_EQ(events_[0].observed, at_second(9));
+  EXPECT_FALSE(events_[1].observed.has_value());
 }
 
 TEST_F(CxlDevices, WhatADeviceComplainsOfIsTold) {
