@@ -7,8 +7,8 @@
 #                  only what links, strips and packs is done twice
 #   --first DIR    the first build is there already, with packages of this commit
 #
-# Without a form: both. The second build is in another folder, later, with another umask, locale, time zone, home
-# folder and number of jobs. Exit status: 0 the same; 1 not the same, and both are kept to be compared, with diffoscope
+# Without a form: both. The second build is in another folder, later, with another umask, locale, time zone, number of
+# jobs and, without --cached, home folder. Exit status: 0 the same; 1 not the same, and both are kept to be compared, with diffoscope
 # for one; 64 wrong usage; else that of the build that failed.
 set -euo pipefail
 
@@ -54,10 +54,12 @@ for form in "${forms[@]}"; do
   second="$kept/another folder"
   (
     umask 027
-    mkdir -p "$kept/tmp"
-    # ccache looks for its folder under HOME.
-    [[ $cached == no ]] || export CCACHE_DIR=${CCACHE_DIR:-$HOME/.cache/ccache}
-    TMPDIR=$kept/tmp LANG=de_DE.UTF-8 LC_ALL=C TZ=Pacific/Kiritimati HOME=/nonexistent \
+    # ccache has its folder under HOME, looks at LANG, and counts how deep a folder is.
+    if [[ $cached == no ]]; then
+      mkdir -p "$kept/tmp"
+      export TMPDIR=$kept/tmp LANG=de_DE.UTF-8 HOME=/nonexistent
+    fi
+    LC_ALL=C TZ=Pacific/Kiritimati \
       "$here/build-$form.sh" --output "$second" --jobs $(($(nproc) + 1))
   )
   compared=0

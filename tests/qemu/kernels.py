@@ -186,7 +186,7 @@ SYSTEMS = {
         "systemd-sysv", by_default=False),
     "debian13-build": SystemSpec(
         TRIXIE,
-        ("g++", "cmake", "ninja-build", "pkg-config", "debhelper", "po-debconf", "git",
+        ("build-essential", "cmake", "ninja-build", "pkg-config", "debhelper", "po-debconf", "git",
          "libboost-program-options-dev", "libfdt-dev", "libfmt-dev", "libsqlite3-dev", "libssl-dev",
          "libtraceevent-dev", "libtracefs-dev", "nlohmann-json3-dev"),
         "g++", by_default=False),
