@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/program_options.hpp>
 #include <csignal>
+#include <cstdio>
 #include <exception>
 #include <new>
 #include <optional>
@@ -13,11 +14,13 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/environment.h"
 #include "cli/exit_status.h"
 #include "cli/invocation.h"
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "cli/version.h"
+#include "registry/signing.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -199,17 +202,20 @@ Result<ExitStatus> run(std::vector<std::string> words) {
 
 int main(int argc, char** argv) {
   using namespace poisonctl;
+  forget_environment();
   // A reader that goes away (head) is told by the failing write, in finish().
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   // A file size limit is told by the failing write too, so that it can be undone.
   static_cast<void>(std::signal(SIGXFSZ, SIG_IGN));
+  leave_openssl_configuration_alone();
   try {
     const auto status = run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
     if (status) return *status;
     Output::error(status.error());
     return exit_status_for(status.error().code);
   } catch (const std::bad_alloc&) {
-    Output::error({ErrorCode::kIo, "out of memory; nothing more was done"});
+    // Without std::string: there is no memory for it.
+    static_cast<void>(std::fputs("poisonctl: out of memory; nothing more was done\n", stderr));
     return kExitIo;
   } catch (const std::exception& error) {
     Output::error({ErrorCode::kBug, fmt::format("internal error: {}", error.what())});

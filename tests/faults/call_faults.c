@@ -8,6 +8,9 @@
  *       or write gets half of its bytes to do), "after:ERRNO" (the call is made, and then fails, as
  *       close(2) does) or "kill" (SIGKILL in place of the call). With --ever the calls after N that
  *       have the same number meet the same.
+ *   --number NR
+ *       Only if call N has this number: threads may come in another order than when they were
+ * listed.
  *   --term-at-wait K
  *       SIGTERM in place of the K-th ppoll or poll that waits: for programs that run until then.
  *
@@ -53,11 +56,12 @@ static struct {
   int error;
   bool ever;
   unsigned long term_at_wait;
+  long number; /* -1: any */
   /* What has happened so far. */
   unsigned long calls;
   unsigned long waits;
   long hit_number;
-} state = {.hit_number = -1};
+} state = {.hit_number = -1, .number = -1};
 
 /* What is to be put right when a thread comes out of its call: the result, and the arguments, which
  * the kernel leaves alone and compilers count on. */
@@ -275,7 +279,8 @@ static void on_entry(pid_t process, pid_t thread, size_t slot, const call_info *
   }
   if (state.action == kNone) return;
   const bool again = state.ever && state.calls > state.at && number == state.hit_number;
-  if (state.calls == state.at || again) hit(process, thread, slot, info);
+  if ((state.calls == state.at && (state.number < 0 || state.number == number)) || again)
+    hit(process, thread, slot, info);
 }
 
 static void on_call(pid_t process, pid_t thread) {
@@ -360,6 +365,8 @@ int main(int argc, char **argv) {
       state.at = strtoul(value, NULL, 10);
     } else if (strcmp(option, "--do") == 0) {
       read_action(value);
+    } else if (strcmp(option, "--number") == 0) {
+      state.number = atol(value);
     } else if (strcmp(option, "--term-at-wait") == 0) {
       state.term_at_wait = strtoul(value, NULL, 10);
     } else {
@@ -384,7 +391,8 @@ int main(int argc, char **argv) {
   const int ended = follow(process);
   if (state.list != NULL && fclose(state.list) != 0) fail("the list");
   if (state.action != kNone && state.hit_number < 0) {
-    fprintf(stderr, "call_faults: the program made %lu calls, not %lu\n", state.calls, state.at);
+    fprintf(stderr, "call_faults: of %lu calls, number %lu was not this one\n", state.calls,
+            state.at);
     return kFailed;
   }
   return ended;

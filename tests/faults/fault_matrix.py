@@ -118,13 +118,15 @@ class Step:
     program: str = "poisonctl"
     on_this_machine: bool = False  # without --sysroot: nothing is written but the registry
     options: tuple = ()  # of call_faults
+    between: int = 0  # events of the first of two transactions
     quick: bool = False  # one of those for slow builds
 
 
 STEPS = (
     Step("create", ("record", "0x3400000", "0x1000000", "--note", "slot A1"), quick=True),
-    Step("collect-kernel", ("collect", "kernel", "--threads", "1"), "create", quick=True),
-    Step("collect-threads", ("collect", "kernel", "--full", "--threads", "3"), "create"),
+    Step("collect-kernel", ("collect", "kernel", "--threads", "1"), "create", between=4,
+         quick=True),
+    Step("collect-threads", ("collect", "kernel", "--full", "--threads", "3"), "create", between=4),
     Step("collect-log", ("collect", "kernel-log", "{files}/kernel.log"), "create"),
     Step("collect-rasdaemon", ("collect", "rasdaemon", "{files}/ras-mc_event.db"), "create"),
     Step("plan", ("plan",), "collect-kernel"),
@@ -138,7 +140,7 @@ STEPS = (
     Step("verify", ("verify",), "collect-kernel", status=1),
     Step("export", ("audit", "export", "-o", "{out}/bundle"), "collect-kernel", quick=True),
     Step("export-csv", ("audit", "export", "--format", "csv", "-o", "{out}/log.csv"), "collect-kernel"),
-    Step("watch", ("watch",), "create", on_this_machine=True, options=("--term-at-wait", "2")),
+    Step("watch", ("watch",), "create", on_this_machine=True, options=("--term-at-wait", "1"), between=4),
 )
 
 BOOT_FILES = {
@@ -156,7 +158,7 @@ CONFIGURATION = (
     (re.compile(r"machine/boot/loader/entries/.*\.conf"), "the boot loader"),
     (re.compile(r"machine/etc/kernel/cmdline"), "kernel-install"),
 )
-TEMPORARY = re.compile(r".*\.[0-9a-f]{16}\.tmp")
+TEMPORARY = re.compile(r".*\.[0-9a-f]{16}\.tmp|registry/poisonctl-snapshot-.*/.*")
 KERNEL_LOG = (b"[  100.000000] Memory failure: 0x3500: recovery action for free buddy page: Recovered\n"
               b"[  101.000000] Memory failure: 0x3501: recovery action for dirty LRU page: Recovered\n")
 
@@ -232,12 +234,23 @@ class World:
         return [self.options.poisonctl, "--registry", f"{self.folder}/registry/r.db", *where, *words]
 
     def run(self, step, before=(), environment=None):
+        if step.on_this_machine:
+            before = [*self.in_place_of_this_machine(), *before]
         process = subprocess.run(
             [*before, *self.command(step)], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
             env={"LC_ALL": "C", "PATH": "/usr/bin:/bin", **(environment or {}), **sanitizers()}, check=False)
         out, err = (text.decode(errors="replace").replace(self.folder, "")
                     for text in (process.stdout, process.stderr))
         return Ran(process.returncode, out, err)
+
+    def in_place_of_this_machine(self):
+        """Mounts of its own, in which the files of the machine are those of the world's."""
+        script = ("set -e; machine=$1; shift\n"
+                  "for place in /sys/kernel/debug /sys/kernel/tracing; do mount -t tmpfs none $place; done\n"
+                  "for file in meminfo iomem kpageflags cmdline; do mount --bind $machine/proc/$file /proc/$file; done\n"
+                  'exec "$@"\n')
+        user = [] if os.geteuid() == 0 else ["--map-root-user"]
+        return ["unshare", "--mount", *user, "sh", "-c", script, "sh", f"{self.folder}/machine"]
 
     def poisonctl(self, *arguments):
         return self.run(Step("", arguments))
@@ -248,6 +261,11 @@ def sanitizers():
 
 
 _TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ][0-9:.]+Z?|\b[0-9a-f]{16,64}\b|\b\d+(\.\d+)? (ms|s)\b|in \d+ us")
+
+
+_REASONS = re.compile(
+    "Input/output error|Permission denied|Cannot allocate memory|Too many open files|No space left|"
+    "Interrupted system call|disk I/O error|cannot be opened|out of memory")
 
 
 def masked(text):
@@ -326,7 +344,8 @@ class Checker:
     def check_success(self, ran, left):
         """What says that it is done has done all of it, or says what it has not."""
         warned = len(ran.err.splitlines()) > len(self.end.ran.err.splitlines())
-        if masked(ran.out) != masked(self.end.ran.out) and not warned and ran.status == 0:
+        told = warned or re.search(_REASONS, ran.out)  # a plan says in its output what it cannot do, and why
+        if masked(ran.out) != masked(self.end.ran.out) and not told and ran.status == 0:
             raise Broken(f"silently other output: {ran.out[:300]!r}")
         if warned or self.step.on_this_machine or self.step.name.startswith("replay"):
             return
@@ -385,8 +404,9 @@ class Checker:
                 raise Broken(f"list after it: {listed}")
         events = events_in(path)
         done = ran.status == self.end.ran.status
-        if events not in self.end.events:
-            raise Broken(f"{events} events, expected {' or '.join(map(str, self.end.events))}")
+        possible = {*self.end.events, self.end.events[0] + self.step.between}
+        if events not in possible:
+            raise Broken(f"{events} events, expected one of {sorted(possible)}")
         if done and events != self.end.events[1] and "could not" not in ran.err and "warning" not in ran.err:
             raise Broken(f"it says that all is done, with {events} of {self.end.events[1]} events: {ran}")
         if events == 0:
@@ -484,8 +504,7 @@ class Matrix:
 
     def cases_of(self, step):
         """(position, what to do, its description) of each case of a step."""
-        cases = []
-        seen = {}
+        calls = []
         with open(f"{self.work}/list-of-{step.name}", encoding="utf-8", errors="replace") as file:
             for line in file:
                 position, number, about = line.rstrip("\n").split(" ", 2)
@@ -497,28 +516,35 @@ class Matrix:
                 name, errors = CALLS[number]
                 if not errors:
                     continue
-                # With one error for each: the next one of its table each time that the call is met.
-                turn = seen[number] = seen.get(number, -1) + 1
-                chosen = errors if self.options.all else (errors[turn % len(errors)],)
-                for error in chosen:
-                    cases.append((int(position), error, f"{name} {about}"))
-        if self.options.quick:
-            return cases[:: max(1, len(cases) // 12)]
-        return cases
+                calls.append((int(position), number, errors, f"{name} {about}"))
+        if self.options.all:
+            return [(at, number, error, about) for at, number, errors, about in calls for error in errors]
+        # The first and the last time that a call is made about a file, with one error each: the next one of
+        # its table each time that such a call is met.
+        first, last = {}, {}
+        for call in calls:
+            first.setdefault(call[3], call)
+            last[call[3]] = call
+        cases, turn = [], {}
+        for at, number, errors, about in sorted({*first.values(), *last.values()}):
+            turn[number] = turn.get(number, -1) + 1
+            cases.append((at, number, errors[turn[number] % len(errors)], about))
+        return cases[:: max(1, len(cases) // 12)] if self.options.quick else cases
 
-    def call_case(self, step, position, error, about):
+    def call_case(self, step, position, number, error, about):
         world, end = self.world(), self.ends[step.name]
         world.restore(end.state)
-        harness = [self.options.calls, *step.options, "--at", str(position), "--do", action_of(error)]
+        harness = [self.options.calls, *step.options, "--at", str(position), "--number", str(number),
+                   "--do", action_of(error)]
         ran = world.run(step, harness)
         checker = Checker(world, step, end)
-        if ran.status == HARNESS_FAILED and "calls, not" in ran.err:
+        if ran.status == HARNESS_FAILED and "was not this one" in ran.err:
             return  # of several threads, one came later this time
         checker.check(ran, about)
 
     def calls(self):
         self.run_all("system calls", self.cases_of, lambda step, case: self.call_case(step, *case),
-                     lambda case: f"{case[1]} at call {case[0]}: {case[2]}")
+                     lambda case: f"{case[2]} at call {case[0]}: {case[3]}")
 
     # ---- allocations
 
