@@ -14,10 +14,10 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/environment.h"
 #include "cli/exit_status.h"
 #include "cli/invocation.h"
 #include "cli/output.h"
+#include "cli/start.h"
 #include "cli/verb.h"
 #include "cli/version.h"
 #include "registry/signing.h"
@@ -202,7 +202,7 @@ Result<ExitStatus> run(std::vector<std::string> words) {
 
 int main(int argc, char** argv) {
   using namespace poisonctl;
-  forget_environment();
+  start_program("poisonctl");
   // A reader that goes away (head) is told by the failing write, in finish().
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   // A file size limit is told by the failing write too, so that it can be undone.

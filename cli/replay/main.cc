@@ -11,13 +11,13 @@
 #include <optional>
 #include <string>
 
-#include "cli/environment.h"
 #include "cli/exit_status.h"
 #include "cli/replay/carriers.h"
 #include "cli/replay/choose.h"
 #include "cli/replay/report.h"
 #include "cli/replay/run.h"
 #include "cli/replay/turn.h"
+#include "cli/start.h"
 #include "cli/version.h"
 #include "registry/machine.h"
 #include "registry/memory_map.h"
@@ -237,7 +237,7 @@ Result<ExitStatus> run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace poisonctl;
-  forget_environment();
+  start_program("poison-replay");
   leave_openssl_configuration_alone();
   try {
     const Parsed parsed = parse_options(argc, argv);

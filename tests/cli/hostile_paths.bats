@@ -190,6 +190,17 @@ modes_under() {
   run ! grep -E -- '^.{8}w' "$BATS_TEST_TMPDIR/usual"
 }
 
+@test "a program of root leaves no core dump, which would hold its key" {
+  # Of others /proc/self has to stay readable.
+  local wanted=1
+  [ "$(id -u)" -eq 0 ] || wanted=0
+  local program
+  for program in "$POISONCTL" "$POISON_REPLAY"; do
+    ASAN_OPTIONS=detect_leaks=0 strace -qq -e trace=prctl -o "$BATS_TEST_TMPDIR/trace" "$program" --version
+    same "$(grep -c "PR_SET_DUMPABLE, SUID_DUMP_DISABLE) *= 0" "$BATS_TEST_TMPDIR/trace")" $wanted
+  done
+}
+
 @test "no secret is in an argument, an output or a log" {
   p -q record 0x2800000 0x3400000
   p handover make -o "$BATS_TEST_TMPDIR/handover"
