@@ -26,6 +26,7 @@ static atomic_ulong calls;
 static atomic_bool counting;
 static unsigned long at;
 static bool ever;
+static const char *count_path; /* the program may drop its environment */
 
 static bool fails(void) {
   if (!atomic_load(&counting)) return false;
@@ -51,9 +52,8 @@ int posix_memalign(void **block, size_t alignment, size_t size) {
 
 __attribute__((destructor)) static void finish(void) {
   atomic_store(&counting, false);
-  const char *path = getenv("ALLOC_COUNT");
-  if (path == NULL) return;
-  const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (count_path == NULL) return;
+  const int fd = open(count_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0 || dprintf(fd, "%lu\n", atomic_load(&calls)) < 0) abort();
   close(fd);
 }
@@ -77,6 +77,7 @@ int __libc_start_main(main_function *main, int argc, char **argv, void (*init)(v
   const char *which = getenv("ALLOC_AT");
   at = which == NULL ? 0 : strtoul(which, NULL, 10);
   ever = getenv("ALLOC_EVER") != NULL;
+  count_path = getenv("ALLOC_COUNT");
   real_main = main;
   return start(counted_main, argc, argv, init, fini, rtld_fini, stack_end);
 }
