@@ -25,12 +25,17 @@ bool has(const std::vector<std::string>& names, std::string_view wanted) {
 
 Availability OfflineBackend::probe(const SysRoot& sysroot) const {
   const auto names = sysroot.list(kMemoryDir);
+  // What cannot be read says nothing of the kernel.
+  if (!names && names.error().code != ErrorCode::kNoInput) return {false, names.error().message};
   if (!names || !has(*names, "hard_offline_page")) {
     return {false, sysroot.shown(kMemoryDir) +
                        "/hard_offline_page is not there: this kernel was built without "
                        "CONFIG_MEMORY_FAILURE or without memory hot-plug"};
   }
   const auto recovery = sysroot.read(kRecovery);
+  if (!recovery && recovery.error().code != ErrorCode::kNoInput) {
+    return {false, recovery.error().message};
+  }
   if (!recovery || trim(*recovery) != "1") {
     // mm/memory-failure.c panics instead of retiring then.
     return {false, sysroot.shown(kRecovery) +

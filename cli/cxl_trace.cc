@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 namespace poisonctl {
@@ -45,8 +46,12 @@ Result<CxlTrace> CxlTrace::open(const SysRoot& sysroot) {
 
 CxlTrace::~CxlTrace() {
   if (!reader_) return;  // moved away
-  reader_->stop();
-  static_cast<void>(reader_->remove());  // the next one takes over what is left
+  try {
+    reader_->stop();
+    static_cast<void>(reader_->remove());
+  } catch (const std::bad_alloc&) {
+    return;  // the next one takes over what is left
+  }
 }
 
 TracedEvents CxlTrace::feed() {

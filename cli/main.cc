@@ -5,7 +5,7 @@
 #include <array>
 #include <boost/program_options.hpp>
 #include <csignal>
-#include <cstdlib>
+#include <cstdio>
 #include <exception>
 #include <new>
 #include <optional>
@@ -17,8 +17,10 @@
 #include "cli/exit_status.h"
 #include "cli/invocation.h"
 #include "cli/output.h"
+#include "cli/start.h"
 #include "cli/verb.h"
 #include "cli/version.h"
+#include "registry/signing.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -195,35 +197,25 @@ Result<ExitStatus> run(std::vector<std::string> words) {
   return status;
 }
 
-// What libcrypto, libssl, libcurl and the resolver would take from the environment: modules to
-// load, authorities to believe, a file to write session keys to, other names for hosts. This
-// program may have privileges that whoever set them has not.
-void forget_variables_of_libraries() {
-  for (const char* const name :
-       {"CTLOG_FILE", "CURL_SSL_BACKEND", "HOSTALIASES", "LOCALDOMAIN", "OPENSSL_CONF",
-        "OPENSSL_CONF_INCLUDE", "OPENSSL_ENGINES", "OPENSSL_MODULES", "RANDFILE", "RES_OPTIONS",
-        "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE"}) {
-    ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
-  }
-}
-
 }  // namespace
 }  // namespace poisonctl
 
 int main(int argc, char** argv) {
   using namespace poisonctl;
-  forget_variables_of_libraries();
+  start_program("poisonctl");
   // A reader that goes away (head) is told by the failing write, in finish().
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   // A file size limit is told by the failing write too, so that it can be undone.
   static_cast<void>(std::signal(SIGXFSZ, SIG_IGN));
+  leave_openssl_configuration_alone();
   try {
     const auto status = run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
     if (status) return *status;
     Output::error(status.error());
     return exit_status_for(status.error().code);
   } catch (const std::bad_alloc&) {
-    Output::error({ErrorCode::kIo, "out of memory; nothing more was done"});
+    // Without std::string: there is no memory for it.
+    static_cast<void>(std::fputs("poisonctl: out of memory; nothing more was done\n", stderr));
     return kExitIo;
   } catch (const std::exception& error) {
     Output::error({ErrorCode::kBug, fmt::format("internal error: {}", error.what())});

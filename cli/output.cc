@@ -1,8 +1,6 @@
 #include "cli/output.h"
 
 #include <fmt/format.h>
-#include <langinfo.h>
-#include <locale.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,12 +57,16 @@ void Output::line(const std::vector<Cell>& pieces) {
 
 bool Output::shows_unicode() {
   if (::isatty(STDOUT_FILENO) != 1) return false;
-  // Not setlocale(): number formats must stay as they are.
-  const locale_t locale = ::newlocale(LC_CTYPE_MASK, "", nullptr);
-  if (locale == nullptr) return false;
-  const bool is_utf8 = std::string_view(::nl_langinfo_l(CODESET, locale)) == "UTF-8";
-  ::freelocale(locale);
-  return is_utf8;
+  // By the name of the locale (locale(7)), and not by loading it: LOCPATH says where from, and a
+  // program of root reads no file that somebody's environment names.
+  for (const char* const name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* const value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+    if (value == nullptr || *value == '\0') continue;
+    const std::string_view locale = value;
+    return locale.find("UTF-8") != std::string_view::npos ||
+           locale.find("utf8") != std::string_view::npos;
+  }
+  return false;
 }
 
 std::string Output::tinted(std::string_view text, Tint tint) const {

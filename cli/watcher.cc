@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <future>
+#include <system_error>
 #include <utility>
 
 #include "cli/service.h"
@@ -348,9 +350,16 @@ void Watcher::start_scan() {
   scan_wanted_.reset();
   scan_started_ = Clock::now();
   // In a thread of its own: a scan of a large machine takes longer than the ring buffer lasts.
-  scan_ = std::async(std::launch::async, [this] {
-    return collect_from_kernel(sysroot_, machine_, {.full = true, .threads = 1});
-  });
+  try {
+    scan_ = std::async(std::launch::async, [this] {
+      return collect_from_kernel(sysroot_, machine_, {.full = true, .threads = 1});
+    });
+  } catch (const std::system_error& error) {
+    // No thread to be had: a scan that failed. What is queued must not be lost for it.
+    std::promise<Result<KernelSourceResult>> failed;
+    failed.set_value(Error{ErrorCode::kIo, fmt::format("no thread to be had: {}", error.what())});
+    scan_ = failed.get_future();
+  }
 }
 
 Result<void> Watcher::finish_scan() {

@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <new>
 #include <stdexcept>
 
 #include "registry/text.h"
@@ -65,8 +66,8 @@ void Hasher::FreeContext::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_
 void Hasher::FreeAlgorithm::operator()(evp_md_st* algorithm) const { EVP_MD_free(algorithm); }
 
 Hasher::Hasher() : sha256_(EVP_MD_fetch(nullptr, "SHA256", nullptr)), context_(EVP_MD_CTX_new()) {
-  // Every build of OpenSSL has SHA-256; without it no registry can be used.
-  if (!sha256_ || !context_) throw std::runtime_error("OpenSSL has no SHA-256");
+  // Every build of OpenSSL has SHA-256: only memory can be missing.
+  if (!sha256_ || !context_) throw std::bad_alloc();
 }
 Hasher::Hasher(Hasher&&) noexcept = default;
 Hasher& Hasher::operator=(Hasher&&) noexcept = default;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -125,9 +126,17 @@ class ParallelScan {
   Result<std::vector<PoisonedWord>> run(unsigned threads) {
     const std::size_t workers = std::min<std::size_t>(threads, chunks_.size());
     std::vector<std::thread> others;
-    for (std::size_t i = 1; i < workers; ++i) others.emplace_back([this] { work(); });
+    others.reserve(workers);
+    try {
+      for (std::size_t i = 1; i < workers; ++i) others.emplace_back([this] { work(); });
+    } catch (const std::exception&) {
+      // No thread to be had (a limit, memory): those that there are read all of it.
+    }
     work();
     for (std::thread& other : others) other.join();
+    if (out_of_memory_) {
+      return Error{ErrorCode::kIo, "out of memory while the page flags were read"};
+    }
     if (error_) return *std::move(error_);
     std::sort(found_.begin(), found_.end(),
               [](const auto& a, const auto& b) { return a.pfn < b.pfn; });
@@ -135,7 +144,17 @@ class ParallelScan {
   }
 
  private:
-  void work() {
+  // Nothing is thrown out of a thread: that would end the program there and then.
+  void work() noexcept {
+    try {
+      read_chunks();
+    } catch (const std::exception&) {
+      stop_.store(true, std::memory_order_relaxed);
+      out_of_memory_.store(true, std::memory_order_relaxed);
+    }
+  }
+
+  void read_chunks() {
     std::vector<PageFlagWord> buffer(kWordsPerRead);
     std::vector<PoisonedWord> found;
     std::optional<Error> error;
@@ -160,6 +179,7 @@ class ParallelScan {
   const std::vector<Chunk> chunks_;
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> out_of_memory_{false};
   std::mutex mutex_;  // guards the two below
   std::vector<PoisonedWord> found_;
   std::optional<Error> error_;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -89,16 +90,18 @@ Result<void> move_aside(const std::string& from, const std::string& to) {
 // The registry in the making, which goes away unless it has become the one.
 class HalfMade {
  public:
-  explicit HalfMade(std::string path) : path_(std::move(path)) {}
+  explicit HalfMade(const std::string& path)
+      : paths_{path, path + ".head", path + ".key", path + "-journal"} {}
   HalfMade(const HalfMade&) = delete;
   HalfMade& operator=(const HalfMade&) = delete;
   ~HalfMade() { remove(); }
   void remove() const {
-    for (const char* part : {"", ".head", ".key", "-journal"}) std::remove((path_ + part).c_str());
+    for (const std::string& path : paths_) std::remove(path.c_str());
   }
 
  private:
-  std::string path_;
+  // All made beforehand: they are removed for want of memory too.
+  std::array<std::string, 4> paths_;
 };
 
 // Adds events of an older registry to a new one, import by import, each with its own provenance. An

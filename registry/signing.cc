@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <openssl/crypto.h>
 #include <openssl/decoder.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -64,6 +65,11 @@ Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
 }
 
 }  // namespace
+
+void leave_openssl_configuration_alone() {
+  // Only without memory does it fail, and then nothing else of OpenSSL works either.
+  static_cast<void>(OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr));
+}
 
 void FreeKey::operator()(evp_pkey_st* key) const { EVP_PKEY_free(key); }
 

@@ -12,6 +12,11 @@ struct evp_pkey_st;
 
 namespace poisonctl {
 
+// Keeps OpenSSL from reading its configuration, whose place the environment names (OPENSSL_CONF)
+// and which may load code: a program of root would run whatever that is (sudo -E). To be called
+// before anything else of OpenSSL; what we use is built into every libcrypto.
+void leave_openssl_configuration_alone();
+
 struct FreeKey {
   void operator()(evp_pkey_st* key) const;
 };

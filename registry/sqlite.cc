@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include <new>
 #include <utility>
 
 #include "registry/text.h"
@@ -226,7 +227,8 @@ Result<void> Database::copy_to(const std::string& path) const {
   target.db_.reset(raw);
   target.path_ = path;
   if (opened != SQLITE_OK) return last_error(raw, path, "cannot be made");
-  if (auto set = target.execute("PRAGMA synchronous = EXTRA;"); !set) return set;
+  if (auto set = target.execute("PRAGMA synchronous = EXTRA; PRAGMA temp_store = MEMORY;"); !set)
+    return set;
   sqlite3_backup* const backup = sqlite3_backup_init(raw, "main", db_.get(), "main");
   if (backup == nullptr) return last_error(raw, path, "cannot be written");
   const int stepped = sqlite3_backup_step(backup, -1);
@@ -246,8 +248,13 @@ Transaction::Transaction(Transaction&& other) noexcept
     : database_(std::exchange(other.database_, nullptr)) {}
 
 Transaction::~Transaction() {
+  if (database_ == nullptr) return;
   // After a failed statement SQLite may have rolled back already; then this is an error to ignore.
-  if (database_ != nullptr) static_cast<void>(database_->execute("ROLLBACK"));
+  try {
+    static_cast<void>(database_->execute("ROLLBACK"));
+  } catch (const std::bad_alloc&) {
+    return;  // it was tried, and there is no memory for the message; closing rolls back as well
+  }
 }
 
 Result<void> Transaction::commit() {

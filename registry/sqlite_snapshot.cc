@@ -295,8 +295,10 @@ Snapshot::Snapshot(Snapshot&& other) noexcept : folder_(std::exchange(other.fold
 
 Snapshot::~Snapshot() {
   if (folder_.empty()) return;
-  for (const std::string_view suffix : {"", "-journal", "-wal", "-shm"}) {
-    ::unlink((path() + std::string(suffix)).c_str());
+  // Without strings of our own: this is also run for want of memory.
+  const UniqueFd folder(::open(folder_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const char* const name : {"copy.db", "copy.db-journal", "copy.db-wal", "copy.db-shm"}) {
+    ::unlinkat(folder.get(), name, 0);
   }
   ::rmdir(folder_.c_str());
 }

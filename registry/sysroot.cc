@@ -260,10 +260,17 @@ class FolderRoot final : public ChangeableRoot {
     auto parent = make_folders(slash == std::string_view::npos ? "." : path.substr(0, slash));
     if (!parent) return parent;
     const std::string name(path.substr(slash + 1));
-    if (::mkdirat(parent->get(), name.c_str(), 0755) != 0 && errno != EEXIST) {
+    constexpr mode_t kMode = 0755;
+    const bool made = ::mkdirat(parent->get(), name.c_str(), kMode) == 0;
+    if (!made && errno != EEXIST) {
       return os_error("cannot make folder " + shown(path), errno, ErrorCode::kCannotWrite);
     }
-    return open_inside(path, O_RDONLY | O_DIRECTORY);
+    auto folder = open_inside(path, O_RDONLY | O_DIRECTORY);
+    // Whatever the umask: who may read a file in it is said by the file.
+    if (folder && made && ::fchmod(folder->get(), kMode) != 0) {
+      return os_error("cannot make folder " + shown(path), errno, ErrorCode::kCannotWrite);
+    }
+    return folder;
   }
 
   UniqueFd root_fd_;

@@ -17,10 +17,12 @@
 #include "cli/replay/report.h"
 #include "cli/replay/run.h"
 #include "cli/replay/turn.h"
+#include "cli/start.h"
 #include "cli/version.h"
 #include "registry/machine.h"
 #include "registry/memory_map.h"
 #include "registry/placement.h"
+#include "registry/signing.h"
 #include "registry/topology.h"
 
 namespace poisonctl {
@@ -235,6 +237,8 @@ Result<ExitStatus> run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace poisonctl;
+  start_program("poison-replay");
+  leave_openssl_configuration_alone();
   try {
     const Parsed parsed = parse_options(argc, argv);
     if (parsed.status) return *parsed.status;
@@ -242,9 +246,12 @@ int main(int argc, char** argv) {
     if (status) return *status;
     fmt::print(stderr, "poison-replay: {}\n", status.error().message);
     return exit_status_for(status.error().code);
+  } catch (const std::bad_alloc&) {
+    // Without std::string: there is no memory for it. The boot goes on without us.
+    static_cast<void>(std::fputs("poison-replay: out of memory; nothing more was done\n", stderr));
+    return kExitIo;
   } catch (const std::exception& error) {
-    // Also out of memory. The boot goes on without us.
-    static_cast<void>(std::fputs(error.what(), stderr));
+    static_cast<void>(std::fprintf(stderr, "poison-replay: internal error: %s\n", error.what()));
     return kExitBug;
   }
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 
@@ -18,17 +19,21 @@ namespace {
 // The registry in the making. Goes away with this.
 class HalfMade {
  public:
-  explicit HalfMade(std::string path) : path_(std::move(path)) { remove(); }
+  explicit HalfMade(const std::string& path)
+      : paths_{path, path + ".head", path + ".key", path + "-journal"} {
+    remove();
+  }
   HalfMade(const HalfMade&) = delete;
   HalfMade& operator=(const HalfMade&) = delete;
   ~HalfMade() { remove(); }
-  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const std::string& path() const { return paths_.front(); }
 
  private:
   void remove() const {
-    for (const char* part : {"", ".head", ".key", "-journal"}) std::remove((path_ + part).c_str());
+    for (const std::string& path : paths_) std::remove(path.c_str());
   }
-  std::string path_;
+  // All made beforehand: they are removed for want of memory too.
+  std::array<std::string, 4> paths_;
 };
 
 // Each import of the bundle as one of the store, with the provenance that it had.

@@ -22,6 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 
+import boot_files
 import power_loss
 from promises import LOCKED, REGISTRY, Broken, Log, Promises, Tool, look, records_in, was_killed
 
@@ -515,6 +516,29 @@ class Run:
         if self.tool.run(folder, ["rebuild", "--check"]).status != 0:
             raise Broken("rebuild --check")
 
+    # ---- what boots the machine
+
+    def boot(self):
+        for name in boot_files.TARGETS:
+            target = boot_files.BootFiles(self, name)
+            if self.case(f"{name}, undisturbed", lambda: target.prepare() or True) is None:
+                continue
+            points = [(n, do) for n in range(1, target.calls + 1) for do in ("before", "half")]
+            points.append((target.calls, "after"))
+            for number, do in self.sample(points, 3) if self.options.quick else points:
+                self.count("kills of what writes boot files")
+                self.case(f"kill {do} call {number} of {target.calls} of {name}",
+                          lambda: target.killed(number, do))
+            disks = list(target.disks())
+            seen = set()
+            for label, left in self.sample(disks, 3) if self.options.quick else disks:
+                key = power_loss.digest(left)
+                if key in seen:
+                    continue
+                seen.add(key)
+                self.count("disk states of boot files")
+                self.case(f"{name}: {label}", lambda: target.cut(left))
+
     # ---- all of it
 
     def run(self):
@@ -524,9 +548,11 @@ class Run:
             "power": self.power_loss,
             "interleaving": self.interleaving,
             "crowd": self.crowd,
+            "boot": self.boot,
         }
         wanted = self.options.only.split(",") if self.options.only else list(parts)
-        self.prepare()
+        if wanted != ["boot"]:
+            self.prepare()
         for name in wanted:
             started, passed, failed = time.monotonic(), self.passed, self.failed
             parts[name]()
@@ -544,7 +570,7 @@ def main():
     parser.add_argument("--poisonctl", required=True, type=os.path.abspath)
     parser.add_argument("--preload", required=True, type=os.path.abspath)
     parser.add_argument("--quick", action="store_true", help="a part of it, for slow builds")
-    parser.add_argument("--only", help="parts, with commas between: kill,errors,power,interleaving,crowd")
+    parser.add_argument("--only", help="parts, with commas between: kill,errors,power,interleaving,crowd,boot")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--folder", help="where to work; better in memory than on a disk")
     options = parser.parse_args()

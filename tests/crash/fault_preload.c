@@ -76,6 +76,7 @@ static struct {
   unsigned long at;
   int error;
   int trace_fd;
+  const char *count; /* kept: the program may drop its environment */
   unsigned long calls;
   unsigned long writes;
 } state = {.trace_fd = -1};
@@ -118,6 +119,7 @@ __attribute__((constructor)) static void start(void) {
   const char *error = getenv("FAULT_ERRNO");
   state.at = at == NULL ? 0 : strtoul(at, NULL, 10);
   state.error = error == NULL ? EIO : atoi(error);
+  state.count = getenv("FAULT_COUNT");
   const char *trace = getenv("FAULT_TRACE");
   if (trace == NULL) return;
   state.trace_fd =
@@ -126,12 +128,11 @@ __attribute__((constructor)) static void start(void) {
 }
 
 __attribute__((destructor)) static void finish(void) {
-  const char *count = getenv("FAULT_COUNT");
-  if (state.root_size == 0 || count == NULL) return;
+  if (state.root_size == 0 || state.count == NULL) return;
   char text[64];
   const int size = snprintf(text, sizeof text, "%lu %lu\n", state.calls, state.writes);
-  const int fd =
-      (int)syscall(SYS_openat, AT_FDCWD, count, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const int fd = (int)syscall(SYS_openat, AT_FDCWD, state.count,
+                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) abort();
   put_fully(fd, text, (size_t)size);
   syscall(SYS_close, fd);
