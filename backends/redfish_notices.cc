@@ -147,8 +147,14 @@ RedfishDelivery deliver_actions(RedfishService& service, const ActionTemplate& a
     queued.delivered = outcome.kind == Kind::kDone;
     queued.uncertain = outcome.kind == Kind::kUnknown;
     if (auto kept = save(); !kept) return stop(kept.error());
-    if (outcome.kind != Kind::kDone) return stop(outcome.error);
-    ++delivery.sent;
+    if (outcome.kind == Kind::kDone) {
+      ++delivery.sent;
+    } else if (!outcome.about_this) {
+      return stop(outcome.error);
+    } else if (!delivery.stopped) {
+      // One frame that the vendor's action does not take keeps the others from nothing.
+      delivery.stopped = outcome.error;
+    }
   }
   return delivery;
 }

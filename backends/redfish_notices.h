@@ -22,7 +22,7 @@ struct RedfishDelivery {
   std::size_t sent = 0;
   std::size_t found = 0;     // were in the log already
   std::size_t left_out = 0;  // the action names the DIMM, which is not known
-  // Why it ended before the limit with notices left, if so.
+  // Why notices are left, if not for the limit: the first reason.
   std::optional<Error> stopped;
   std::chrono::seconds retry_after{};  // when the BMC wants to be asked again; 0: it does not say
 };
@@ -45,8 +45,8 @@ std::string redfish_key(const SelNotice& notice);
 RedfishDelivery deliver_entries(RedfishService& service, std::string_view entries,
                                 NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save);
 
-// Sends `action` for each pending notice, in order. Each is noted as uncertain before it is sent,
-// so that nothing that happens on the way makes it two.
+// Sends `action` for each pending notice, in order; past those that the service refuses. Each is
+// noted as uncertain before it is sent, so that nothing that happens on the way makes it two.
 RedfishDelivery deliver_actions(RedfishService& service, const ActionTemplate& action,
                                 NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save);
 

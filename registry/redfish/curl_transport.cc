@@ -152,7 +152,8 @@ Error CurlTransport::error_of(CURLcode code, const std::string& url) const {
   ::curl_easy_getinfo(handle_.get(), CURLINFO_APPCONNECT_TIME_T, &encrypted);
   ::curl_easy_getinfo(handle_.get(), CURLINFO_NUM_CONNECTS, &connections);
   // NOLINTEND(cppcoreguidelines-pro-type-vararg)
-  if (connections != 0 && encrypted == 0) return {ErrorCode::kNotAvailable, fmt::format("{}: {}", url, why)};
+  if (connections != 0 && encrypted == 0)
+    return {ErrorCode::kNotAvailable, fmt::format("{}: {}", url, why)};
   if (code == CURLE_WRITE_ERROR || code == CURLE_FILESIZE_EXCEEDED) {
     return {ErrorCode::kBadData,
             fmt::format("{}: an answer of more than {} bytes", url, kMostBytes)};

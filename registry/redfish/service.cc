@@ -227,7 +227,9 @@ Result<void> RedfishService::for_each_member(std::string_view link, const TakeMe
         return Error{ErrorCode::kBadData, fmt::format("{}{}: more than {} members",
                                                       address_.origin(), link, limits_.members)};
       }
-      const bool only_link = member.is_object() && member.size() == 1 && member.contains(kId);
+      // Every resource has these two (DSP0266, 9.6).
+      const bool only_link = member.is_object() && member.contains(kId) && !member.contains("Id") &&
+                             !member.contains("Name");
       if (!only_link) {
         if (auto taken = take(member); !taken) return taken;
         continue;
@@ -333,6 +335,10 @@ ChangeOutcome RedfishService::change(std::string_view method, std::string_view l
     if (place && answer->status == kCreated) outcome.location = *place;
   } else if (answer->status < kServerError || answer->status == kUnavailable) {
     outcome.kind = Kind::kNotDone;
+    // What is wrong with the session or the load is wrong with all.
+    outcome.about_this = answer->status >= kBadRequest && answer->status < kServerError &&
+                         answer->status != kUnauthorized && answer->status != kForbidden &&
+                         !is_busy(*answer);
   }
   return outcome;
 }

@@ -45,6 +45,7 @@ struct ChangeOutcome {
     kUnknown,  // no answer, or one that leaves it open
   };
   Kind kind = Kind::kUnknown;
+  bool about_this = false;             // not done, and another request may well be
   Error error = {};                    // unless it is done
   std::string location = {};           // of what was made, a path; empty when it does not say
   std::chrono::seconds retry_after{};  // when it wants to be asked again; 0: it does not say

@@ -224,14 +224,20 @@ Result<void> RedfishReader::take_module(const json& memory) {
   if (metrics == nullptr) return {};
   const json* const whole = member_of(*metrics, "LifeTime");
   const json* const period = whole == nullptr ? member_of(*metrics, "CurrentPeriod") : whole;
+  constexpr std::uint64_t kNoCount = std::numeric_limits<std::uint64_t>::max();
   constexpr std::pair<const char*, EventKind> kCounters[] = {
       {"CorrectableECCErrorCount", EventKind::kCorrected},
       {"UncorrectableECCErrorCount", EventKind::kUncorrected}};
   for (const auto& [key, kind] : kCounters) {
     const auto found = period == nullptr ? json::const_iterator() : period->find(key);
-    if (period == nullptr || found == period->end() || !found->is_number_unsigned()) continue;
-    const auto count = found->get<std::uint64_t>();
-    if (count == 0 || count > std::numeric_limits<std::int64_t>::max()) continue;
+    if (period == nullptr || found == period->end() || found->is_null()) continue;
+    const auto count = found->is_number_unsigned() ? found->get<std::uint64_t>() : kNoCount;
+    if (count > std::numeric_limits<std::int64_t>::max()) {
+      collector_.warn(fmt::format("{}: {}: {} is no count of errors: left out", shown_,
+                                  printable(text_at(memory, "@odata.id")), key));
+      continue;
+    }
+    if (count == 0) continue;
     Event event =
         event_of(kind, std::nullopt,
                  fmt::format("{} {}={}", printable(text_at(memory, "@odata.id")), key, count));

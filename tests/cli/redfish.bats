@@ -383,7 +383,10 @@ retired() { p apply bmc --dry-run | grep -c "would tell redfish $1"; }
   rm "$REGISTRY.redfish-repair"
   behave '{"faults": [{"method": "POST", "path": ".*Repair", "kind": "400"}]}'
   ends 74 p apply bmc
+  says "$stderr" "HTTP status 400"
   same "$(queued repair uncertain)" 0
+  # It kept the others from nothing.
+  same "$(queued repair pending)" 1
   behave '{}'
   ends 0 p apply bmc --now
   same "$(stored "len(it['actions'])")" "$((2 * all))"

@@ -161,7 +161,7 @@ class ServiceModel final : public HttpTransport {
   ServiceModel() {
     answers_["GET /redfish/v1/"] = {ok(R"({"Links":{"Sessions":{"@odata.id":"/sessions"}}})")};
     answers_["POST /sessions"] = {session("one"), session("two")};
-    answers_["DELETE /sessions/1"] = {{.status = 204}};
+    answers_["DELETE /sessions/1"] = {HttpAnswer{.status = 204}};
   }
   static HttpAnswer ok(std::string body) {
     return {.status = 200, .body = std::move(body), .content_type = "application/json"};
@@ -275,7 +275,9 @@ TEST_F(RedfishServiceTest, AChangeIsNotSentAgainUnlessItWasNotLookedAt) {
   for (const auto& [answer, kind, sent] : cases) {
     model_.count.clear();
     model_.on("POST /x", {answer});
-    EXPECT_EQ(service_.change("POST", "/x", "{}").kind, kind);
+    const ChangeOutcome outcome = service_.change("POST", "/x", "{}");
+    EXPECT_EQ(outcome.kind, kind);
+    EXPECT_EQ(outcome.about_this, answer && answer->status == 400);
     EXPECT_EQ(model_.count["POST /x"], sent);
   }
   EXPECT_EQ(service_.change("POST", "https://other/x", "{}").kind, Kind::kNotDone);
