@@ -43,8 +43,8 @@ echo $region
 
 
 def hardware(bridges: Sequence[Sequence[int]]) -> tuple[str, ...]:
-    """QEMU arguments for devices by their serial numbers, behind host bridges `cxl.0`, `cxl.1` and so
-    on, in this order: the kernel numbers them by it. Each has 512 MiB."""
+    """QEMU arguments for devices by their serial numbers, behind host bridges `cxl.0`, `cxl.1` and
+    so on, in this order: the kernel numbers them by it. Each has 512 MiB."""
     words = []
     for bridge in range(len(bridges)):
         words += ["-device", f"pxb-cxl,bus_nr={BUSES[bridge]},bus=pcie.0,id=cxl.{bridge}"]

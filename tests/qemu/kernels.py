@@ -134,7 +134,7 @@ PROGRAMS = {
     "qemu-cxl": ProgramSpec(
         PackageSource(("bookworm-backports",), "qemu-system-x86", r"^(qemu-system-data|seabios)$"),
         "qemu-system-x86_64", ("qemu", "seabios")),
-    # QEMU 10 has no events that Linux takes for a fault to be repaired.
+    # Devices of QEMU 10 offer no repair. This one needs a newer C library than Debian 12 has.
     "qemu-cxl-repair": ProgramSpec(
         PackageSource(("sid",), "qemu-system-x86", r"^(lib|zlib1g$|qemu-system-data$|seabios$)"),
         "qemu-system-x86_64", ("qemu", "seabios"), loader="ld-linux-x86-64.so.2"),

@@ -1,10 +1,9 @@
-"""CXL devices repair what the registry knows to be bad in them, before a region has their memory and
-after: what the kernel refuses is explained, no repair is believed that the poison list does not
+"""CXL devices repair what the registry knows to be bad in them, before a region has their memory
+and after: what the kernel refuses is explained, no repair is believed that the poison list does not
 bear out, and one that a reset undoes resolves nothing. The same after a boot, and with the memory
 online, where its frames are retired first."""
 
 import dataclasses
-import re
 from typing import Sequence
 
 import rig
@@ -35,7 +34,8 @@ class Applied:
         done = guest.run(f"{APPLY} {options}")
         self.text = f"{done.text}\n{done.errors}"
         expect(done.status == status,
-               f"apply cxl {options} ended with status {done.status}, expected {status}: {self.text}")
+               f"apply cxl {options} ended with status {done.status}, expected {status}: "
+               f"{self.text}")
 
     def expect_said(self, line: tuple[int, int], *words: str) -> None:
         about = [text for text in self.text.splitlines() if name_of(line) in text]
@@ -67,7 +67,8 @@ def without_region(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
     said.expect_said(OUTSIDE, "no longer on the poison list; that is no repair")
     expect("repaired" not in said.text, f"clearing is called a repair: {said.text}")
     known = tool.json("list", "--all", schema="poisonctl/records-v1")["evidence"]
-    expect(len(known) == 2 and "poison overwritten with zeros (clear_poison)" in known[-1]["evidence"],
+    expect(len(known) == 2
+           and "poison overwritten with zeros (clear_poison)" in known[-1]["evidence"],
            f"what was cleared is not in the registry: {known}")
     bench.say("repaired and cleared without a region")
 
@@ -104,7 +105,9 @@ def let_devices_report(guest: rig.Guest, tool: Poisonctl, kernel: dict) -> None:
         guest.qmp("cxl-inject-dram-event", **report_of(line), **ROW)
     guest.qmp("cxl-inject-general-media-event", **report_of(ADDRESS_KNOWN))
     for line in (*ROW_KNOWN, ADDRESS_KNOWN):
-        watch.wait_for_events(tool, kernel[line] & ~(FRAME - 1), 1)
+        events = watch.wait_for_events(tool, kernel[line] & ~(FRAME - 1), 1)
+        expect(events[0]["address"] == kernel[line],
+               f"{name_of(line)} is at {kernel[line]:#x} for the kernel, recorded are {events}")
     watch.stop()
 
 
@@ -153,8 +156,8 @@ def repair_for_good(bench: Bench, guest: rig.Guest, tool: Poisonctl,
 
     said = Applied(guest, "--clear-poison", 1)
     for line in (*ROW_KNOWN, ADDRESS_KNOWN):
-        said.expect_said(line, "repaired until the device is reset, and no longer on the poison list; "
-                               "its record stays")
+        said.expect_said(line, "repaired until the device is reset, and no longer on the poison "
+                               "list; its record stays")
     expect_all_faulty(tool, list(frames.values()))
 
     first, second = ROW_KNOWN
@@ -205,7 +208,7 @@ def online(bench: Bench, guest: rig.Guest, kernel: dict[tuple[int, int], int]) -
                 "echo region0 >/sys/bus/cxl/drivers/cxl_region/bind")
     wait_until(lambda: "System RAM (kmem)" in guest.check("cat /proc/iomem"),
                lambda: f"the region did not become memory: {guest.check('cat /proc/iomem')}", 60)
-    expect(not FrameFlags(guest).has(frame, HWPOISON), "the frame is poisoned before its retirement")
+    expect(not FrameFlags(guest).has(frame, HWPOISON), "the frame is poisoned beforehand")
     said = Applied(guest, "", 1)
     said.expect_said(UNREPORTED, "has reported in this boot")
     expect(FrameFlags(guest).has(frame, HWPOISON), f"the frame is not retired: {said.text}")
@@ -214,7 +217,8 @@ def online(bench: Bench, guest: rig.Guest, kernel: dict[tuple[int, int], int]) -
 
 def run(bench: Bench) -> None:
     bench.machine = dataclasses.replace(
-        bench.machine, qemu=bench.fetched_program("qemu-cxl-repair"), cpu="Skylake-Server,-hypervisor",
+        bench.machine, qemu=bench.fetched_program("qemu-cxl-repair"),
+        cpu="Skylake-Server,-hypervisor",
         kind="q35,cxl=on,cxl-fmw.0.targets.0=cxl.0,cxl-fmw.0.size=4G",
         extra=hardware(((ALONE, FIRST, SECOND),)))
     disk = bench.disk(bench.kernel, bench.initramfs(bench.kernel))
