@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The life of the Debian packages on a Debian: installed, used, upgraded, not downgraded, removed, purged.
+# The life of the Debian packages on a Debian 12: installed, used, upgraded, not downgraded, removed, purged.
 
 load helpers
 
