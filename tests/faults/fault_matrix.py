@@ -280,7 +280,8 @@ _TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ][0-9:.]+Z?|\b[0-9a-f]{16,64}\b|\b\d+(\.
 
 _REASONS = re.compile(
     "Input/output error|Permission denied|Cannot allocate memory|Too many open files|No space left|"
-    "Interrupted system call|disk I/O error|cannot be opened|out of memory|std::bad_alloc")
+    "Interrupted system call|disk I/O error|cannot be opened|out of memory|std::bad_alloc|"
+    "No locks available|the database is damaged")
 
 
 def masked(text):
