@@ -59,6 +59,7 @@ step() {
 how_alone() {
   case $1 in
     check_layout) echo "clang-format -i FILE (mends it), for each file named above" ;;
+    check_with_cppcheck) echo "cppcheck as test.sh calls it in check_with_cppcheck" ;;
     check_scripts) echo "shellcheck FILE, for each file named above" ;;
     build) echo "cmake --preset $2 && cmake --build --preset $2" ;;
     run_fuzzers) echo "the last command above that starts with build/asan" ;;
@@ -84,6 +85,13 @@ check_scripts() {
   } | xargs -0 shellcheck || return
   # bats runs each test in a subshell and sets $stderr there, which shellcheck does not know.
   our_files -name '*.bats' | xargs -0 -r shellcheck --exclude=SC2030,SC2031,SC2154
+}
+
+# registry, backends and cli; .ci/cppcheck.suppress has what it says and is not so.
+check_with_cppcheck() {
+  cppcheck -q -j "$jobs" --std=c++20 --language=c++ --enable=warning,performance --library=posix \
+    --suppressions-list=.ci/cppcheck.suppress --suppress=internalAstError --suppress=unknownMacro \
+    --error-exitcode=1 -I . registry backends cli
 }
 
 build() {
@@ -119,6 +127,7 @@ fi
 step "dependencies" packaging/dependencies/install.sh "${groups[@]}"
 step "layout of the sources" check_layout
 step "shell scripts" check_scripts
+step "cppcheck" check_with_cppcheck
 step "build with GCC" build release
 step "build with clang and sanitizers" build asan
 step "clang-tidy" .ci/clang-tidy.py --jobs "$jobs" build/asan

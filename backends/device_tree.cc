@@ -405,6 +405,8 @@ Availability DeviceTreeBackend::probe(const SysRoot& sysroot) const {
   if (names && std::find(names->begin(), names->end(), "fdt") != names->end()) {
     return {true, "this machine has a device tree"};
   }
+  // What cannot be read says nothing of the machine.
+  if (!names && names.error().code != ErrorCode::kNoInput) return {false, names.error().message};
   return {false, sysroot.shown(kRunningTree) +
                      " is not there: this machine was not described by a device tree"};
 }

@@ -241,6 +241,10 @@ Availability E820Backend::probe(const SysRoot& sysroot) const {
     return {true,
             fmt::format("the firmware's memory map has {}", counted(entries->size(), "entry"))};
   }
+  // What cannot be read says nothing of the machine.
+  if (!entries && entries.error().code != ErrorCode::kNoInput) {
+    return {false, entries.error().message};
+  }
   return {
       false,
       sysroot.shown("sys/firmware/memmap") +

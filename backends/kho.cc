@@ -9,7 +9,11 @@
 namespace poisonctl {
 
 Availability KhoBackend::probe(const SysRoot& sysroot) const {
-  if (!sysroot.list(kLiveUpdateClass)) return {false, why_no_live_update(sysroot)};
+  const auto live_update = sysroot.list(kLiveUpdateClass);
+  if (!live_update && live_update.error().code != ErrorCode::kNoInput) {
+    return {false, live_update.error().message};
+  }
+  if (!live_update) return {false, why_no_live_update(sysroot)};
   return {true,
           "the kernel preserves memory over a kexec (kho, liveupdate): 'poisonctl kho hold' keeps "
           "the list there"};

@@ -35,11 +35,11 @@ observe() {
   env -i "${variables[@]}" ASAN_OPTIONS=detect_leaks=0 strace -f -qq -e trace=%file -o "$BATS_TEST_TMPDIR/$name.trace" "$@" \
     > "$BATS_TEST_TMPDIR/$name.out" 2> "$BATS_TEST_TMPDIR/$name.err" || status=$?
   echo "status $status" >> "$BATS_TEST_TMPDIR/$name.out"
-  sed -i -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+Z?/TIME/g; s/[0-9a-f]{16,128}/HEX/g; s/ [0-9.]+ (ms|s)\b/ WHILE/g; s/^(poisonctl_last_run_timestamp_seconds) .*/\1 TIME/' \
+  sed -i -E 's/[0-9]{8}T[0-9]{6}Z/TIME/g; s/[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+Z?/TIME/g; s/[0-9a-f]{16,128}/HEX/g; s/ [0-9.]+ (ms|s)\b/ WHILE/g; s/^(poisonctl_last_run_timestamp_seconds) .*/\1 TIME/' \
     "$BATS_TEST_TMPDIR/$name.out" "$BATS_TEST_TMPDIR/$name.err"
   # Of the calls the files, each once: /proc/self/fd and random names differ.
   grep -o '"[^"]*"' "$BATS_TEST_TMPDIR/$name.trace" | sort -u |
-    sed -E 's/[0-9a-f]{16}\.tmp/RANDOM.tmp/; s/poisonctl-snapshot-[A-Za-z0-9]{6}/poisonctl-snapshot-RANDOM/' |
+    sed -E 's/[0-9a-f]{16}\.tmp/RANDOM.tmp/; s/poisonctl-snapshot-[A-Za-z0-9]{6}/poisonctl-snapshot-RANDOM/; s/[0-9]{8}T[0-9]{6}Z/TIME/' |
     grep -v -e '^"/proc/self/fd' | sort -u > "$BATS_TEST_TMPDIR/$name.files"
 }
 
