@@ -155,7 +155,8 @@ retired() { p apply bmc --dry-run | grep -c "would tell redfish $1"; }
   local trap=http://127.0.0.1:9 home=$BATS_TEST_TMPDIR/home
   mkdir "$home"
   printf 'machine localhost login other password other\n' >"$home/.netrc"
-  printf 'openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n[tls]\nCipherString = none\nMaxProtocol = TLSv1.1\n' \
+  # A provider without a single algorithm, in place of the default.
+  printf 'openssl_conf = all\n[all]\nproviders = them\n[them]\nnull = none\n[none]\nactivate = 1\n' \
     >"$home/openssl.cnf"
   ends 0 env HOME="$home" https_proxy=$trap HTTPS_PROXY=$trap all_proxy=$trap ALL_PROXY=$trap \
     SSLKEYLOGFILE="$home/keys" OPENSSL_CONF="$home/openssl.cnf" OPENSSL_MODULES="$home" \
@@ -460,15 +461,17 @@ LINES
   [ "$(id -u)" -ne 0 ] || chown 65534 "$MACHINE/etc/poisonctl/password"
   behave '{"faults": [{"path": "/redfish/v1/", "kind": "drip", "times": 9}]}'
   as_user "$POISONCTL" --sysroot "$MACHINE" --registry "$BATS_TEST_TMPDIR/none.db" collect redfish 2>/dev/null &
-  local pid=$! _
+  local shell=$! pid _
   for _ in {1..100}; do
     [ ! -s "$SERVICE/requests" ] || break
     sleep 0.1
   done
+  pid=$(pgrep -P "$shell")
+  same "$(readlink "/proc/$pid/exe")" "$POISONCTL"
   # PR_SET_DUMPABLE(2const): then its files in /proc belong to root.
   same "$(stat -c %u "/proc/$pid/environ")" 0
   kill "$pid"
-  wait "$pid" || true
+  wait "$shell" || true
 }
 
 @test "the service of the tests is one that other clients understand" {
