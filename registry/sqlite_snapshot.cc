@@ -291,18 +291,20 @@ Result<Snapshot> Snapshot::take(const std::string& path, const std::string& scra
                   kAttempts)};
 }
 
-Snapshot::Snapshot(Snapshot&& other) noexcept : folder_(std::exchange(other.folder_, {})) {}
+Snapshot::Snapshot(std::string folder) : folder_(std::move(folder)) {
+  const std::string copy = fmt::format("{}/{}", folder_, kCopyName);
+  files_ = {copy, copy + "-journal", copy + "-wal", copy + "-shm"};
+}
+
+Snapshot::Snapshot(Snapshot&& other) noexcept
+    : folder_(std::exchange(other.folder_, {})), files_(std::move(other.files_)) {}
 
 Snapshot::~Snapshot() {
   if (folder_.empty()) return;
-  // Without strings of our own: this is also run for want of memory.
-  const UniqueFd folder(::open(folder_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  for (const char* const name : {"copy.db", "copy.db-journal", "copy.db-wal", "copy.db-shm"}) {
-    ::unlinkat(folder.get(), name, 0);
-  }
+  for (const std::string& file : files_) ::unlink(file.c_str());
   ::rmdir(folder_.c_str());
 }
 
-std::string Snapshot::path() const { return fmt::format("{}/{}", folder_, kCopyName); }
+std::string Snapshot::path() const { return files_.front(); }
 
 }  // namespace poisonctl::sqlite

@@ -3,6 +3,7 @@
 // and rasdaemon does not wait; the event would be lost.
 #pragma once
 
+#include <array>
 #include <string>
 
 #include "registry/result.h"
@@ -29,8 +30,11 @@ class Snapshot {
   [[nodiscard]] std::string path() const;
 
  private:
-  explicit Snapshot(std::string folder) : folder_(std::move(folder)) {}
-  std::string folder_;
+  explicit Snapshot(std::string folder);
+  std::string folder_;  // empty when moved away
+  // The copy, and what SQLite puts beside it. Made beforehand: it is removed for want of memory
+  // too.
+  std::array<std::string, 4> files_;
 };
 
 }  // namespace poisonctl::sqlite
