@@ -71,6 +71,16 @@ def build(archive: Path, fragment: Path, work: Path, built: Path) -> dict:
     return {"release": release, "arch": "x86_64", "modules": []}
 
 
+def build_tool(archive: Path, folder: str, program: str, work: Path, built: Path) -> None:
+    """Builds `program` in `folder` of the kernel's source, and puts it into `built`."""
+    source = work / "source"
+    source.mkdir()
+    _run(["tar", "-xf", str(archive), "-C", str(source), "--strip-components=1"], work)
+    _run(["make", "-s", "-C", str(source / folder), program], work)
+    shutil.copy(source / folder / program, built / program)
+    (built / "lib").mkdir()
+
+
 def _check_config(config: Path, fragment: Path) -> None:
     """Kconfig leaves out without a word what it does not know or whose dependencies are lacking."""
     lines = set(config.read_text().split("\n"))

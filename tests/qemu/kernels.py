@@ -124,6 +124,8 @@ class ProgramSpec:
     # Where the C library of the suite is newer than this machine's: the loader that comes with it
     # starts the program, and all libraries come along.
     loader: str = ""
+    # A folder of the kernel's source, of which the package holds an archive, that has a Makefile for it.
+    built_in: str = ""
 
 
 PROGRAMS = {
@@ -150,6 +152,9 @@ PROGRAMS = {
     # What 'watch' is measured beside. Debian 12's own 0.6.8 is built without memory_failure_event.
     "rasdaemon": ProgramSpec(
         PackageSource(("bookworm-backports",), "rasdaemon", r"^$"), "rasdaemon", by_default=False),
+    # And what the scan of page flags is measured beside.
+    "page-types": ProgramSpec(PackageSource(("sid",), "linux-source", r"^linux-source-\d"), "page-types",
+                              by_default=False, built_in="tools/mm"),
 }
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ SYSTEMS = {
         ("systemd-sysv", "udev", "kmod", "initramfs-tools", "dracut-core", "kexec-tools",
          "busybox-static", "cpio", "zstd", "e2fsprogs", "procps", "grub2-common",
          "libboost-program-options1.74.0", "libfmt9", "libsqlite3-0", "libssl3", "libfdt1",
-         "libtracefs1", "libtraceevent1"),
+         "libtracefs1", "libtraceevent1", "libcurl4"),
         "systemd-sysv"),
 }
 
@@ -392,12 +397,14 @@ def _fetch_into_cache(cache: Path, name: str, staging: Path) -> None:
     built = staging / "entry"
     built.mkdir()
     if name in KERNELS and KERNELS[name].fragment:
-        archive = _only(list(tree.glob("usr/src/linux-source-*.tar.xz")), "linux-source-*.tar.xz",
-                        packages)
-        entry |= kernel_build.build(archive, KERNELS[name].fragment, staging, built)
+        entry |= kernel_build.build(_source_of_kernel(tree, packages), KERNELS[name].fragment, staging,
+                                    built)
         version += f"-{entry['wanted']['build'][:12]}"
     elif name in KERNELS:
         entry |= _collect_kernel(KERNELS[name], tree, built, packages)
+    elif PROGRAMS[name].built_in:
+        kernel_build.build_tool(_source_of_kernel(tree, packages), PROGRAMS[name].built_in,
+                                PROGRAMS[name].program, staging, built)
     else:
         _collect_program(PROGRAMS[name], tree, built, packages)
     (built / "entry.json").write_text(json.dumps(entry, indent=2) + "\n")
@@ -471,6 +478,10 @@ def _collect_kernel(spec: KernelSpec, tree: Path, built: Path, packages: list[st
         (built / "modules" / f"{name}.ko").write_bytes(modules.contents(name))
         names.append(f"{name}.ko")
     return {"release": release, "arch": spec.arch, "modules": names}
+
+
+def _source_of_kernel(tree: Path, packages: list[str]) -> Path:
+    return _only(list(tree.glob("usr/src/linux-source-*.tar.xz")), "linux-source-*.tar.xz", packages)
 
 
 def _collect_program(spec: ProgramSpec, tree: Path, built: Path, packages: list[str]) -> None:
