@@ -9,7 +9,7 @@ setup() {
   REGISTRY=$ROOT/var/lib/poisonctl/registry.db
 }
 
-# A Debian 12 in $ROOT, as tests/qemu/kernels.py makes it from the archive. There is no daemon in it.
+# A Debian in $ROOT (12, unless POISONCTL_TEST_SYSTEM names another), as tests/qemu/kernels.py makes it from the archive. There is no daemon in it.
 make_root() {
   : "${PACKAGES:?must be the folder with the packages; ctest sets it}"
   if ((EUID != 0)); then
@@ -22,7 +22,7 @@ make_root() {
   local archive
   archive=$(cd "$BATS_TEST_DIRNAME/../qemu" && python3 -B -c 'import pathlib, sys, kernels
 cache = pathlib.Path(sys.argv[1]) if sys.argv[1] else kernels.default_cache()
-print(kernels.find_system(cache, "debian12-system"))' "${POISONCTL_TEST_CACHE:-}")
+print(kernels.find_system(cache, sys.argv[2]))' "${POISONCTL_TEST_CACHE:-}" "${POISONCTL_TEST_SYSTEM:-debian12-system}")
   tar -C "$ROOT" --exclude='./dev/*' -xf "$archive"
   mknod -m 666 "$ROOT/dev/null" c 1 3
   # The tests under QEMU do without manuals.

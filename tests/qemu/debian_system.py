@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import rig
@@ -17,8 +18,8 @@ SERVICES = ("poisonctl-apply.service", "poisonctl-kho.service", "poisonctl-repla
 OTHER_UNITS = ("poisonctl-apply.path", "poisonctl-replay.timer")
 
 
-def system_disk(bench: Bench, files: dict[str, Path] | None = None) -> Path:
-    """With this kernel, and further files for it."""
+def system_disk(bench: Bench, files: dict[str, Path] | None = None, installed: bool = True) -> Path:
+    """With this kernel, and further files for it; not `installed`: without what our packages have."""
     release = bench.kernel.release
     with tempfile.TemporaryDirectory(dir=bench.results) as folder:
         tree = Path(folder)
@@ -33,21 +34,8 @@ def system_disk(bench: Bench, files: dict[str, Path] | None = None) -> Path:
                 shutil.copyfile(source, target)
             target.chmod(mode)
 
-        for program in (bench.poisonctl, bench.poison_replay):
-            put(program, f"usr/sbin/{program.name}", 0o755)
-            rig.strip_program(tree / f"usr/sbin/{program.name}")
-        for unit in SERVICES:
-            put(PACKAGING / f"systemd/{unit}.in", f"usr/lib/systemd/system/{unit}", sbindir=True)
-        for unit in OTHER_UNITS:
-            put(PACKAGING / f"systemd/{unit}", f"usr/lib/systemd/system/{unit}")
-        put(PACKAGING / "udev/90-poisonctl.rules", "usr/lib/udev/rules.d/90-poisonctl.rules")
-        put(PACKAGING / "initramfs-tools/hooks/poisonctl",
-            "usr/share/initramfs-tools/hooks/poisonctl", 0o755)
-        put(PACKAGING / "initramfs-tools/scripts/init-top/poisonctl",
-            "usr/share/initramfs-tools/scripts/init-top/poisonctl", 0o755)
-        for part in ("module-setup.sh", "poison-replay.sh"):
-            put(PACKAGING / f"dracut/{part}", f"usr/lib/dracut/modules.d/90poisonctl/{part}", 0o755)
-
+        if installed:
+            put_ours(bench, tree, put)
         put(bench.kernel.vmlinuz, f"boot/vmlinuz-{release}")
         put(bench.kernel.config, f"boot/config-{release}")
         for module in bench.kernel.modules:
@@ -60,6 +48,23 @@ def system_disk(bench: Bench, files: dict[str, Path] | None = None) -> Path:
         write_configuration(tree, [module.stem for module in bench.kernel.modules])
         return rig.make_system_disk(bench.results / "system.img", ROOT_MIB,
                                     find_system(bench.cache, "debian12-system"), tree)
+
+
+def put_ours(bench: Bench, tree: Path, put: Callable[..., None]) -> None:
+    for program in (bench.poisonctl, bench.poison_replay):
+        put(program, f"usr/sbin/{program.name}", 0o755)
+        rig.strip_program(tree / f"usr/sbin/{program.name}")
+    for unit in SERVICES:
+        put(PACKAGING / f"systemd/{unit}.in", f"usr/lib/systemd/system/{unit}", sbindir=True)
+    for unit in OTHER_UNITS:
+        put(PACKAGING / f"systemd/{unit}", f"usr/lib/systemd/system/{unit}")
+    put(PACKAGING / "udev/90-poisonctl.rules", "usr/lib/udev/rules.d/90-poisonctl.rules")
+    put(PACKAGING / "initramfs-tools/hooks/poisonctl",
+        "usr/share/initramfs-tools/hooks/poisonctl", 0o755)
+    put(PACKAGING / "initramfs-tools/scripts/init-top/poisonctl",
+        "usr/share/initramfs-tools/scripts/init-top/poisonctl", 0o755)
+    for part in ("module-setup.sh", "poison-replay.sh"):
+        put(PACKAGING / f"dracut/{part}", f"usr/lib/dracut/modules.d/90poisonctl/{part}", 0o755)
 
 
 def write_configuration(tree: Path, modules: list[str]) -> None:

@@ -18,8 +18,8 @@ import kernels
 
 def main() -> int:
     everything = kernels.everything()
-    usual = [name for name in everything
-             if name not in kernels.PROGRAMS or kernels.PROGRAMS[name].by_default]
+    chosen = kernels.PROGRAMS | kernels.SYSTEMS
+    usual = [name for name in everything if name not in chosen or chosen[name].by_default]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
                         help="default: %(default)s")

@@ -70,6 +70,7 @@ class KernelSpec:
     fragment: Path | None = None  # the package is source: built with these options
 
 
+TRIXIE = ("trixie", "trixie-updates", "trixie-security")
 BOOKWORM = ("bookworm", "bookworm-updates", "bookworm-security")
 # Older suites have all of a kernel in linux-image-VERSION; newer ones split it up.
 KERNEL_PARTS = r"^linux-(image|binary|modules|base)-\d"
@@ -164,6 +165,7 @@ class SystemSpec:
     suites: tuple[str, ...]
     packages: tuple[str, ...]
     version_of: str  # the package whose version names the entry
+    by_default: bool = True  # as of a program
 
     @property
     def arch(self) -> str:
@@ -180,6 +182,19 @@ SYSTEMS = {
          "libboost-program-options1.74.0", "libfmt9", "libsqlite3-0", "libssl3", "libfdt1",
          "libtracefs1", "libtraceevent1", "libcurl4"),
         "systemd-sysv"),
+    # Only for tests/packaging/debian13.sh: where our packages are installed, and where they are built.
+    "debian13-system": SystemSpec(
+        TRIXIE,
+        ("systemd-sysv", "udev", "kmod", "initramfs-tools", "dracut-core", "zstd", "sqlite3",
+         "libboost-program-options1.83.0", "libfmt10", "libsqlite3-0", "libssl3t64", "libfdt1",
+         "libtracefs1", "libtraceevent1", "libcurl4t64"),
+        "systemd-sysv", by_default=False),
+    "debian13-build": SystemSpec(
+        TRIXIE,
+        ("build-essential", "cmake", "ninja-build", "pkg-config", "debhelper", "po-debconf", "git",
+         "libboost-program-options-dev", "libcurl4-openssl-dev", "libfdt-dev", "libfmt-dev", "libsqlite3-dev", "libssl-dev",
+         "libtraceevent-dev", "libtracefs-dev", "nlohmann-json3-dev"),
+        "g++", by_default=False),
 }
 
 

@@ -3,7 +3,7 @@
 
     run.py SCENARIO --kernel NAME --poisonctl FILE [--poison-replay FILE]
            [--arm64-replay FILE] [--alloc-sweep FILE] [--poison-memory FILE] [--datagrams FILE]
-           [--cache DIR] [--results DIR] [--chain N]
+           [--packages DIR] [--cache DIR] [--results DIR] [--chain N]
 
 Exit status: 0 the scenario holds; 1 it does not, or the guest failed; 2 a prerequisite is missing
 (which is a failure too: nothing was tested).
@@ -49,6 +49,8 @@ def parse_arguments() -> argparse.Namespace:
                         help="static build of poison_memory.c (default: built with cc)")
     parser.add_argument("--datagrams", type=Path, metavar="FILE",
                         help="static build of datagrams.c (default: built with cc)")
+    parser.add_argument("--packages", type=Path, metavar="DIR",
+                        help="what packaging/build-deb.sh made, for packaged-boot")
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
                         help="what fetch-kernels.py filled (default: %(default)s)")
     parser.add_argument("--results", type=Path, metavar="DIR",
@@ -78,6 +80,7 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
         / "poison-replay",
         chain=arguments.chain,
         arm64_replay=arguments.arm64_replay,
+        packages=arguments.packages,
     )
 
 

@@ -136,6 +136,7 @@ class Bench:
     helpers: tuple[Path, ...] = ()  # further programs of ours in the guests
     poison_replay: Path | None = None
     arm64_replay: Path | None = None  # the same for arm64
+    packages: Path | None = None  # the folder with our Debian packages
     replays: bool = False  # guests have poison-replay and the script that starts it at boot
     more_programs: tuple[Program, ...] = ()  # and of packages
     chain: int = 2  # cold boots, and kexecs, of a chain that may have any number
