@@ -45,7 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto queue = parse_notice_queue(text, "queue")) {
     const auto back = parse_notice_queue(to_text(*queue), "queue");
     fuzz_check(back && to_text(*back) == to_text(*queue), "a queue reads back");
-    for (const auto& [notice, delivered] : queue->notices) {
+    for (const QueuedNotice& queued : queue->notices) {
+      const SelNotice& notice = queued.notice;
       const auto found = notice_in(records_of(notice).place);
       fuzz_check(found && found->block == notice.block && found->episode == notice.episode,
                  "a notice reads back");
