@@ -36,12 +36,14 @@ const unsigned char* bytes_of(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
 }
 
+// What OpenSSL does here fails for want of memory alone, so that it is no defect of this program.
+
 Result<std::string> to_pem(EVP_PKEY* key) {
   const std::unique_ptr<BIO, FreeBio> bio(BIO_new(BIO_s_mem()));
   char* data = nullptr;
   if (!bio ||
       PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    return Error{ErrorCode::kBug, "OpenSSL cannot write an Ed25519 key"};
+    return Error{ErrorCode::kIo, "OpenSSL cannot write an Ed25519 key: out of memory"};
   }
   const long size = BIO_get_mem_data(bio.get(), &data);
   return std::string(data, static_cast<std::size_t>(size));
@@ -105,7 +107,7 @@ Result<SigningKey> SigningKey::load(const std::string& path) {
   key.public_key_.resize(size);
   auto* const target = reinterpret_cast<unsigned char*>(key.public_key_.data());
   if (EVP_PKEY_get_raw_public_key(key.key_.get(), target, &size) != 1 || size != kPublicKeyBytes) {
-    return Error{ErrorCode::kBug, path + ": OpenSSL gives no public key for it"};
+    return Error{ErrorCode::kIo, path + ": OpenSSL gives no public key for it: out of memory"};
   }
   return key;
 }
@@ -114,7 +116,9 @@ Result<SigningKey> SigningKey::load_or_make(const std::string& path) {
   auto key = load(path);
   if (key || key.error().code != ErrorCode::kNoInput) return key;
   const KeyHandle made(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
-  if (!made) return Error{ErrorCode::kBug, "OpenSSL cannot make an Ed25519 key"};
+  if (!made) {
+    return Error{ErrorCode::kIo, "OpenSSL cannot make an Ed25519 key: out of memory"};
+  }
   const auto pem = to_pem(made.get());
   if (!pem) return pem.error();
   // Another process may make one at the same moment; then theirs is the key.
@@ -131,7 +135,7 @@ Result<std::string> SigningKey::sign(std::string_view message) const {
   if (!context || EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1 ||
       EVP_DigestSign(context.get(), target, &size, bytes_of(message), message.size()) != 1 ||
       size != kSignatureBytes) {
-    return Error{ErrorCode::kBug, "OpenSSL cannot sign with the key"};
+    return Error{ErrorCode::kIo, "OpenSSL cannot sign with the key: out of memory"};
   }
   return signature;
 }

@@ -6,15 +6,22 @@
  *
  * malloc, calloc, realloc, aligned_alloc and posix_memalign are counted, from main() to exit() and
  * over all threads; operator new of libstdc++ calls them. Those that libc makes for itself inside
- * (stdio, iconv, getline) call them too. mmap(2) is call_faults' business. */
+ * (stdio, iconv, getline) call them too. mmap(2) is call_faults' business.
+ *
+ * libcrypto 3.0 takes a lock that it could not make (CRYPTO_THREAD_read_lock), and dies of the null
+ * pointer. Where a segmentation fault is its own, by the first caller that is not libc, the program
+ * ends with 98. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 extern void *__libc_malloc(size_t);
@@ -58,10 +65,32 @@ __attribute__((destructor)) static void finish(void) {
   close(fd);
 }
 
+enum { kMostFrames = 32, kDiedInLibcrypto = 98 };
+
+static void tell_libcrypto(int number) {
+  void *frames[kMostFrames];
+  const int count = backtrace(frames, kMostFrames);
+  /* The first is this function. */
+  for (int i = 1; i < count; ++i) {
+    Dl_info where;
+    if (dladdr(frames[i], &where) == 0 || where.dli_fname == NULL) continue;
+    if (strstr(where.dli_fname, "/libc.so") != NULL ||
+        strstr(where.dli_fname, "alloc_faults") != NULL)
+      continue;
+    if (strstr(where.dli_fname, "/libcrypto.so") != NULL) _exit(kDiedInLibcrypto);
+    break;
+  }
+  signal(number, SIG_DFL);
+  raise(number);
+}
+
 typedef int main_function(int, char **, char **);
 static main_function *real_main;
 
 static int counted_main(int argc, char **argv, char **environment) {
+  void *frame;
+  (void)backtrace(&frame, 1); /* the first time it allocates */
+  signal(SIGSEGV, tell_libcrypto);
   atomic_store(&counting, true);
   return real_main(argc, argv, environment);
 }
