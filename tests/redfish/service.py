@@ -223,9 +223,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("OData-Version", "4.0")
         self.send_header("Content-Type", "text/html" if kind == "content-type" else "application/json")
-        if kind == "endless":  # and without a length that would tell
+        # A client that asked for the end of the connection has to hear that it comes, or uses it again.
+        if kind == "endless" or self.close_connection:
             self.send_header("Connection", "close")
-        else:
+        if kind != "endless":  # which has no length that would tell
             self.send_header("Content-Length", str(len(text) + (10 if kind == "cut" else 0)))
         for name, value in headers:
             self.send_header(name, value)
