@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -95,7 +96,11 @@ std::string redfish_link(const json& object, const char* key) {
 Credentials::~Credentials() { wipe(password); }
 
 RedfishService::~RedfishService() {
-  end_session();
+  try {
+    end_session();
+  } catch (const std::bad_alloc&) {
+    session_.clear();  // the service ends it after a time
+  }
   wipe(authorization_);
 }
 

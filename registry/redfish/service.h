@@ -103,7 +103,8 @@ class RedfishService {
   Result<bool> begin_session();
   void end_session();
   [[nodiscard]] Error error_of(const HttpAnswer& answer, std::string_view path) const;
-  Result<nlohmann::json> parsed(const HttpAnswer& answer, std::string_view path) const;
+  [[nodiscard]] Result<nlohmann::json> parsed(const HttpAnswer& answer,
+                                              std::string_view path) const;
 
   HttpTransport& transport_;
   ServiceAddress address_;
