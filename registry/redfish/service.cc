@@ -157,7 +157,7 @@ Result<HttpAnswer> RedfishService::send(HttpRequest request) {
 
 // A redirect inside the service is followed, once.
 Result<HttpAnswer> RedfishService::fetch_once(std::string path) {
-  auto answer = send({.method = "GET", .path = path});
+  auto answer = send({.method = "GET", .path = std::move(path)});
   if (!answer || !is_redirect(*answer) || answer->location.empty()) return answer;
   const auto other = path_of_link(address_, answer->location);
   if (!other) return other.error();

@@ -33,10 +33,11 @@ Result<Credentials> read_credentials(const RedfishSettings& settings, const SysR
   const std::string path = settings.password_file.substr(1);
   auto text = sysroot.read_private(path, kMostBytes);
   if (!text) return text.error();
+  std::string& lines = *text;
   Credentials credentials;
   credentials.user = settings.user;
-  credentials.password = text->substr(0, text->find_first_of("\r\n"));
-  ::OPENSSL_cleanse(text->data(), text->size());
+  credentials.password = lines.substr(0, lines.find_first_of("\r\n"));
+  ::OPENSSL_cleanse(lines.data(), lines.size());
   if (credentials.password.empty()) {
     return Error{ErrorCode::kBadData,
                  sysroot.shown(path) + ": expected a password on its first line"};
