@@ -34,7 +34,8 @@ load helpers
 @test "watch without privilege says what it tried, and ends" {
   open_to_all
   mkdir -m 0777 "$BATS_TEST_TMPDIR/open"
-  run --separate-stderr as_user timeout 60 "$BATS_TEST_TMPDIR/poisonctl" \
+  # Where tracefs is mounted and this user may make no instance in it, libtracefs 1.6 leaks the name of it.
+  ASAN_OPTIONS=detect_leaks=0 run --separate-stderr as_user timeout 60 "$BATS_TEST_TMPDIR/poisonctl" \
     --registry "$BATS_TEST_TMPDIR/open/registry.db" watch
   # shellcheck disable=SC2154 # run sets it
   [ "$status" -eq 69 ] || [ "$status" -eq 71 ]
