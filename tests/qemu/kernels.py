@@ -214,9 +214,9 @@ LIBRARIES = {
     # libraries come with the compiler.
     "arm64-libraries": LibrariesSpec(
         BOOKWORM,
-        ("libboost-program-options-dev", "libfdt-dev", "libfmt-dev", "libsqlite3-dev",
-         "libssl-dev", "libtraceevent-dev", "libtracefs-dev", "nlohmann-json3-dev"),
-        r"^lib(boost|fdt|fmt|sqlite3|ssl|tracefs|traceevent)", "libssl-dev", "aarch64"),
+        ("libboost-program-options-dev", "libcurl4-openssl-dev", "libfdt-dev", "libfmt-dev",
+         "libsqlite3-dev", "libssl-dev", "libtraceevent-dev", "libtracefs-dev", "nlohmann-json3-dev"),
+        r"^lib(boost|curl|fdt|fmt|sqlite3|ssl|tracefs|traceevent)", "libssl-dev", "aarch64"),
 }
 
 # Without these no scenario can work; looked at when a kernel is fetched, so that the message names
