@@ -45,6 +45,11 @@ PACKAGING = FOLDER.parents[1] / "packaging"
 REGISTRY = "/disk/registry.db"
 VMLINUZ, INITRAMFS = "/disk/boot/vmlinuz", "/disk/boot/initramfs"
 
+# What the kernel has to hand out of its free memory, and how often that is asked for: now and then
+# it holds more back for itself (caches of each processor, what it frees only later).
+LEAST_COVERAGE = 0.95
+SWEEPS = 3
+
 # include/uapi/linux/kernel-page-flags.h and, from 32 on, fs/proc/page.c
 BUDDY, HWPOISON, NOPAGE, RESERVED = 10, 19, 20, 32
 
@@ -281,13 +286,16 @@ def hardware_corrupted_kib(guest: rig.Guest) -> int:
 def sweep(bench: Bench, guest: rig.Guest, frames: Sequence[int]) -> set[int]:
     """Takes nearly all free memory in the guest; returns those of `frames` that were handed out."""
     words = " ".join(f"{frame // FRAME:#x}" for frame in frames)
-    result = json.loads(guest.check(f"alloc_sweep {words}"))
-    bench.say(f"sweep took {result['taken']} of {result['free']} free frames "
-              f"({100 * result['coverage']:.1f} %)")
-    expect(result["coverage"] > 0.95,
-           f"alloc_sweep got {100 * result['coverage']:.1f} % of the free memory; expected more "
-           "than 95 %, or a frame that it did not get proves little")
-    return {pfn * FRAME for pfn in result["got"]}
+    got: set[int] = set()
+    for _ in range(SWEEPS):
+        result = json.loads(guest.check(f"alloc_sweep {words}"))
+        bench.say(f"sweep took {result['taken']} of {result['free']} free frames "
+                  f"({100 * result['coverage']:.1f} %)")
+        got |= {pfn * FRAME for pfn in result["got"]}
+        if result["coverage"] > LEAST_COVERAGE:
+            return got
+    raise ScenarioFailure(f"{SWEEPS} sweeps got less than {100 * LEAST_COVERAGE:.0f} % of the free "
+                          "memory each: a frame that they did not get proves little")
 
 
 # ---- errors ----
