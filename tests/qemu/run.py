@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, metavar="DIR",
                         help="console logs, images (default: a new folder under the system's "
                              "folder for temporary files)")
-    parser.add_argument("--chain", type=int, default=2, metavar="N",
+    parser.add_argument("--chain", type=int, default=1, metavar="N",
                         help="cold boots, and kexecs, of a chain that may have any number "
                              "(default: %(default)s, for time's sake)")
     return parser.parse_args()

@@ -144,7 +144,7 @@ class Bench:
     packages: Path | None = None  # the folder with our Debian packages
     replays: bool = False  # guests have poison-replay and the script that starts it at boot
     more_programs: tuple[Program, ...] = ()  # and of packages
-    chain: int = 2  # cold boots, and kexecs, of a chain that may have any number
+    chain: int = 1  # cold boots, and kexecs, of a chain that may have any number
     figures: list[dict] = field(default_factory=list)  # of a benchmark: tests/bench/figures.py, Figure
     _started: float = field(default_factory=time.monotonic)
 

@@ -1,5 +1,6 @@
-"""Replay in a real system: Debian 12 with systemd, whose initramfs is made by update-initramfs and by
-dracut. After each of many cold boots and kexecs every frame is retired, or named with the reason."""
+"""Replay in a real system: Debian 12 with systemd, whose initramfs is made by dracut and, for a chain of more
+than one (run.py --chain), by update-initramfs too, of which packaged-boot has one. After each kexec and
+cold boot every frame is retired, or named with the reason."""
 
 import itertools
 import re
@@ -48,14 +49,16 @@ def make_images(bench: Bench, guest: rig.Guest) -> dict[str, str]:
     release = guest.release
     # Not that of busybox, whose shell the control channel is: it makes no modules.dep.bin.
     guest.check(f"/usr/sbin/depmod {release}")
-    tools = f"/boot/initrd.img-{release}"
-    guest.check(f"update-initramfs -c -k {release}", timeout=600)
     # As a package of dracut would call it, but for modules of hardware that this kernel has none of.
     guest.check(f"dracut --no-hostonly --force /boot/dracut.img {release}", timeout=900)
-    for image in (tools, "/boot/dracut.img"):
+    images = {"dracut": "/boot/dracut.img"}
+    if bench.chain > 1:
+        images["initramfs-tools"] = f"/boot/initrd.img-{release}"
+        guest.check(f"update-initramfs -c -k {release}", timeout=600)
+    for image in images.values():
         size = guest.check(f"stat -c %s {image}").strip()
         bench.say(f"{image}: {size} bytes")
-    return {"initramfs-tools": tools, "dracut": "/boot/dracut.img"}
+    return images
 
 
 # ---- what is to hold ----
