@@ -35,9 +35,28 @@ struct Job {
   const RepairFunction* function = nullptr;
   std::string refusal = {};  // why there is none
   bool repaired = false;
-  bool cleared = false;
+  // Why its poison must not be overwritten, if so.
+  std::string not_to_clear = {};
+  std::uint64_t lines_cleared = 0;
   bool listed = false;  // after the repair, in either reading
+  bool unread = false;  // a list of its device could not be read, or not to its end
 };
+
+std::uint64_t first_line(const Job& job) { return job.place.bytes.begin().value() / kLine * kLine; }
+
+std::uint64_t line_count(const Job& job) {
+  return (job.place.bytes.end().value() - first_line(job) + kLine - 1) / kLine;
+}
+
+bool is_cleared(const Job& job) { return job.lines_cleared == line_count(job); }
+
+// After what was ordered, both readings of the device's list were whole and without it.
+bool has_left_list(const Job& job) { return !job.listed && !job.unread; }
+
+std::string_view words_of_list(const Job& job) {
+  if (job.listed) return "still has it";
+  return job.unread ? "could not be read to its end" : "does not have it";
+}
 
 // What the plan is made of. Functions are found once for each device.
 struct RepairPlan {
@@ -273,37 +292,78 @@ void print_plan(Output& output, const RepairPlan& plan, const RepairPolicy& poli
   }
 }
 
-// Frames of online memory are taken out of use before the device touches them.
-Result<void> retire_first(Invocation& invocation, const RepairPlan& plan) {
+// What of a job's bytes the kernel has as memory of its own, now.
+Result<RangeSet> online_part(const Job& job, const CxlAddressMap& map, const MemoryMap& memory) {
+  auto located = map.locate(job.place.serial, job.place.bytes);
+  if (!located) return located.error();
+  return located->host.intersected_with(memory.system_ram());
+}
+
+// The first frame that somebody may have or get, and why; nothing if all of `frames` are out of
+// use.
+Result<std::optional<RetirementRun>> first_not_retired(Invocation& invocation,
+                                                       const RangeSet& frames,
+                                                       const MemoryMap& memory) {
+  const auto machine = invocation.machine();
+  if (!machine) return machine.error();
+  const auto runs = read_retirement(**invocation.sysroot(), frames, memory, (*machine)->page_shift);
+  if (!runs) return runs.error();
+  const auto found = std::find_if(runs->begin(), runs->end(), [](const RetirementRun& run) {
+    return run.retirement != Retirement::kEffective;
+  });
+  if (found == runs->end()) return std::optional<RetirementRun>{};
+  return std::optional<RetirementRun>(*found);
+}
+
+// Frames of online memory are taken out of use before the device touches them. What could not be is
+// not overwritten: whoever has the frame would read zeros in place of its data, and no machine
+// check would tell.
+Result<void> retire_first(Invocation& invocation, const CxlAddressMap& map, RepairPlan& plan) {
   const auto memory = invocation.memory_map();
   if (!memory) return memory.error();
-  const bool online = std::any_of(plan.jobs.begin(), plan.jobs.end(), [&](const Job& job) {
-    return std::any_of(job.records.begin(), job.records.end(), [&](const ByteRange& record) {
-      return (*memory)->system_ram().overlaps(record);
-    });
-  });
-  if (!online) return {};
-  const auto replayed = kReplayVerb.run(invocation);
-  if (!replayed) return replayed.error();
+  std::map<const Job*, RangeSet> online;
+  for (const Job& job : plan.jobs) {
+    if (!is_planned(plan, job)) continue;
+    auto part = online_part(job, map, **memory);
+    if (!part) return part.error();
+    if (!part->empty()) online.emplace(&job, *std::move(part));
+  }
+  if (online.empty()) return {};
+  // What it could not retire is read from the page flags below, and said by the verb itself.
+  if (auto replayed = kReplayVerb.run(invocation); !replayed) return replayed.error();
+  for (Job& job : plan.jobs) {
+    const auto frames = online.find(&job);
+    if (frames == online.end()) continue;
+    const auto in_use = first_not_retired(invocation, frames->second, **memory);
+    if (!in_use) return in_use.error();
+    if (!*in_use) continue;
+    job.not_to_clear = fmt::format(
+        "not overwritten: {} is not retired ({}), and who has it would read zeros in place of the "
+        "data",
+        to_text((*in_use)->range), (*in_use)->how);
+  }
   return {};
 }
 
-// Which jobs' bytes are on the lists of their devices. A list that cannot be read speaks against
-// all of its device.
-Result<void> look_again(const SysRoot& root, const CxlAddressMap& map, CxlTrace& trace,
+// Which jobs' bytes are on the lists of their devices. What cannot be read is said, and what was
+// ordered is recorded all the same.
+Result<void> look_again(Invocation& invocation, const CxlAddressMap& map, CxlTrace& trace,
                         RepairPlan& plan) {
+  const SysRoot& root = **invocation.sysroot();
   for (auto& [serial, functions] : plan.functions) {
     const auto device = map.device(serial);
     if (!device) return device.error();
     const auto list = read_poison_list(root, **device, trace.feed());
-    if (!list) return list.error();
+    if (!list) invocation.output().warning(list.error().message);
     for (Job& job : plan.jobs) {
       if (job.place.serial != serial) continue;
-      const bool named =
+      job.unread = job.unread || !list || list->problem || list->overflowed || list->cut;
+      if (!list) continue;
+      job.listed =
+          job.listed ||
           std::any_of(list->entries.begin(), list->entries.end(), [&](const CxlPoison& entry) {
             return entry.bytes.shared_with(job.place.bytes).has_value();
           });
-      job.listed = job.listed || named || list->problem || list->overflowed || list->cut;
     }
   }
   return {};
@@ -311,16 +371,20 @@ Result<void> look_again(const SysRoot& root, const CxlAddressMap& map, CxlTrace&
 
 // Overwrites what is asked for with zeros.
 Result<void> clear(Invocation& invocation, const CxlAddressMap& map, Job& job) {
+  if (!job.not_to_clear.empty()) {
+    invocation.output().warning(fmt::format("{}: {}", name_of(job), job.not_to_clear));
+    return {};
+  }
   const auto device = map.device(job.place.serial);
   if (!device) return device.error();
-  const std::uint64_t begin = job.place.bytes.begin().value() / kLine * kLine;
-  job.cleared = true;
-  for (std::uint64_t at = begin; at < job.place.bytes.end().value(); at += kLine) {
-    const auto cleared = clear_poison(**invocation.sysroot(), (*device)->memdev, DeviceAddr(at));
-    if (cleared) continue;
-    job.cleared = false;
-    invocation.output().warning(fmt::format("{}: {}", name_of(job), cleared.error().message));
-    return {};
+  while (!is_cleared(job)) {
+    const DeviceAddr line(first_line(job) + job.lines_cleared * kLine);
+    const auto cleared = clear_poison(**invocation.sysroot(), (*device)->memdev, line);
+    if (!cleared) {
+      invocation.output().warning(fmt::format("{}: {}", name_of(job), cleared.error().message));
+      return {};
+    }
+    ++job.lines_cleared;
   }
   return {};
 }
@@ -346,7 +410,15 @@ Result<void> repair(Invocation& invocation, const CxlAddressMap& map, const Repa
 // Whether all of a job is well, for good: after a reset that undoes a repair the next kernel would
 // be given the bad frame again, and nobody would know of it.
 bool is_mended(const Job& job, const RepairPolicy& policy) {
-  return job.repaired && !job.listed && is_permanent(*job.function, policy);
+  return job.repaired && has_left_list(job) && is_permanent(*job.function, policy);
+}
+
+// What was overwritten of a job that is mended, after the words for its repair.
+std::string clearing_of(const Job& job) {
+  if (job.lines_cleared == 0) return "";
+  if (is_cleared(job)) return ", whose poison was then overwritten with zeros";
+  return fmt::format(", of which {} of {} lines were then overwritten with zeros",
+                     job.lines_cleared, line_count(job));
 }
 
 // A record is repaired when all that is known to be bad in it is.
@@ -356,9 +428,9 @@ std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& polic
     if (!is_mended(job, policy)) continue;
     for (const ByteRange& record : job.records) {
       std::string& reason = reasons[record];
-      reason += fmt::format("{}{} of {}{}", reason.empty() ? "" : "; ",
-                            name_of(*job.function, policy), cxl_place_label(job.place),
-                            job.cleared ? ", whose poison was then overwritten with zeros" : "");
+      reason +=
+          fmt::format("{}{} of {}{}", reason.empty() ? "" : "; ", name_of(*job.function, policy),
+                      cxl_place_label(job.place), clearing_of(job));
     }
   }
   for (const Job& job : plan.jobs) {
@@ -389,8 +461,7 @@ std::vector<Event> repairs_without_record(const RepairPlan& plan, const RepairPo
     event.label = cxl_place_label(job.place);
     event.result = kCxlRepaired;
     event.evidence = fmt::format("{}{}; the poison list, read twice after it, does not have it",
-                                 name_of(*job.function, policy),
-                                 job.cleared ? ", and overwritten with zeros" : "");
+                                 name_of(*job.function, policy), clearing_of(job));
     events.push_back(std::move(event));
   }
   return events;
@@ -401,17 +472,21 @@ std::vector<Event> repairs_without_record(const RepairPlan& plan, const RepairPo
 std::vector<Event> clearings(const RepairPlan& plan, const RepairPolicy& policy, Time now) {
   std::vector<Event> events;
   for (const Job& job : plan.jobs) {
-    if (!job.cleared || is_mended(job, policy)) continue;
+    if (job.lines_cleared == 0 || is_mended(job, policy)) continue;
     Event event;
-    event.result = "cleared";
+    event.result = is_cleared(job) ? "cleared" : "partly cleared";
     event.kind = job.kind;
     event.observed = now;
     event.label = cxl_place_label(job.place);
     event.evidence = fmt::format(
-        "poison overwritten with zeros (clear_poison){}; the poison list, read twice after it, {}; "
+        "poison overwritten with zeros (clear_poison){}{}; the poison list, read twice after it, "
+        "{}; "
         "the cells are what they were",
+        is_cleared(job) ? ""
+                        : fmt::format(" in the first {} of {} lines of {} bytes, then refused",
+                                      job.lines_cleared, line_count(job), kLine),
         job.repaired ? fmt::format(" after a {}", name_of(*job.function, policy)) : "",
-        job.listed ? "still has it" : "does not have it");
+        words_of_list(job));
     if (job.records.empty()) events.push_back(event);
     for (const ByteRange& record : job.records) {
       event.range = record;
@@ -424,12 +499,32 @@ std::vector<Event> clearings(const RepairPlan& plan, const RepairPolicy& policy,
 }
 
 void print_cleared(Output& output, const Job& job) {
-  if (!job.cleared) return;
-  output.line(job.listed
-                  ? name_of(job) + ": overwritten with zeros, and still on the poison list"
-                  : name_of(job) +
-                        ": overwritten with zeros, and no longer on the poison list; that is no "
-                        "repair, and its record stays");
+  if (job.lines_cleared == 0) return;
+  const std::string part =
+      is_cleared(job) ? "" : fmt::format(" in {} of {} lines", job.lines_cleared, line_count(job));
+  output.line(fmt::format("{}: overwritten with zeros{}; the poison list {}{}", name_of(job), part,
+                          words_of_list(job),
+                          has_left_list(job) ? ": that is no repair, and its record stays" : ""));
+}
+
+void print_repaired(const Invocation& invocation, Output& output, const Job& job,
+                    const RepairPolicy& policy) {
+  if (!job.repaired) return;
+  const bool permanent = is_permanent(*job.function, policy);
+  if (has_left_list(job)) {
+    output.line(fmt::format("{}: repaired{}, and no longer on the poison list{}", name_of(job),
+                            permanent ? "" : " until the device is reset",
+                            permanent ? "" : "; its record stays (--permanent)"));
+  } else if (job.listed) {
+    output.line(fmt::format(
+        "{}: repaired, says the device, and still on its poison list{}: not resolved", name_of(job),
+        invocation.has("clear-poison") ? "" : " (--clear-poison overwrites it with zeros)"));
+  } else {
+    output.line(
+        fmt::format("{}: repaired, says the device, whose poison list could not be read to its "
+                    "end: not resolved",
+                    name_of(job)));
+  }
 }
 
 // What became of each, and what of it goes into the registry.
@@ -438,20 +533,12 @@ Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
   Output& output = invocation.output();
   bool all = plan.without_line.empty();
   for (const Job& job : plan.jobs) {
-    all = all && (plan.clear_only ? job.cleared : job.repaired) && !job.listed;
+    all = all && (plan.clear_only ? is_cleared(job) : job.repaired) && has_left_list(job) &&
+          job.not_to_clear.empty();
     if (plan.clear_only) {
       print_cleared(output, job);
-    } else if (job.repaired && job.listed) {
-      output.line(fmt::format(
-          "{}: repaired, says the device, and still on its poison list{}: not "
-          "resolved",
-          name_of(job),
-          invocation.has("clear-poison") ? "" : " (--clear-poison overwrites it with zeros)"));
-    } else if (job.repaired) {
-      output.line(fmt::format(
-          "{}: repaired{}, and no longer on the poison list{}", name_of(job),
-          is_permanent(*job.function, policy) ? "" : " until the device is reset",
-          is_permanent(*job.function, policy) ? "" : "; its record stays (--permanent)"));
+    } else {
+      print_repaired(invocation, output, job, policy);
     }
   }
   const auto now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
@@ -512,10 +599,10 @@ Result<ExitStatus> apply_cxl(Invocation& invocation) {
   if (invocation.has("dry-run") || !anything) return refused ? kExitFindings : kExitDone;
   auto trace = CxlTrace::open(**root);
   if (!trace) return trace.error();
-  if (auto retired = retire_first(invocation, *plan); !retired) return retired.error();
+  if (auto retired = retire_first(invocation, *map, *plan); !retired) return retired.error();
   if (auto done = repair(invocation, *map, *policy, *plan); !done) return done.error();
   for (int reading = 0; reading < 2; ++reading) {
-    if (auto looked = look_again(**root, *map, *trace, *plan); !looked) return looked.error();
+    if (auto looked = look_again(invocation, *map, *trace, *plan); !looked) return looked.error();
   }
   return conclude(invocation, *plan, *policy);
 }
