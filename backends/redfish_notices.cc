@@ -88,9 +88,9 @@ std::string redfish_key(const SelNotice& notice) {
                      notice.block.size(), notice.episode);
 }
 
-RedfishDelivery deliver_entries(RedfishService& service, std::string_view entries,
-                                NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save) {
-  RedfishDelivery delivery;
+NoticeDelivery deliver_entries(RedfishService& service, std::string_view entries,
+                               NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save) {
+  NoticeDelivery delivery;
   const auto stop = [&](Error error) {
     delivery.stopped = std::move(error);
     return delivery;
@@ -122,10 +122,10 @@ RedfishDelivery deliver_entries(RedfishService& service, std::string_view entrie
   return delivery;
 }
 
-RedfishDelivery deliver_actions(RedfishService& service, const ActionTemplate& action,
-                                NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save) {
+NoticeDelivery deliver_actions(RedfishService& service, const ActionTemplate& action,
+                               NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save) {
   using Kind = ChangeOutcome::Kind;
-  RedfishDelivery delivery;
+  NoticeDelivery delivery;
   const auto stop = [&](Error error) {
     delivery.stopped = std::move(error);
     return delivery;

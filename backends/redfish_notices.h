@@ -4,33 +4,20 @@
 // answer is not sent again by itself.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 
+#include "backends/notice_delivery.h"
 #include "registry/notices.h"
 #include "registry/redfish/action_template.h"
 #include "registry/redfish/service.h"
-#include "registry/result.h"
 
 namespace poisonctl {
 
-struct RedfishDelivery {
-  std::size_t sent = 0;
-  std::size_t found = 0;     // were in the log already
-  std::size_t left_out = 0;  // the action names the DIMM, which is not known
-  // Why notices are left, if not for the limit: the first reason.
-  std::optional<Error> stopped;
-  std::chrono::seconds retry_after{};  // when the BMC wants to be asked again; 0: it does not say
-};
-
 // The locator of a notice's DIMM; empty when it is not known.
 using DimmOf = std::function<std::string(const SelNotice&)>;
-// Keeps the queue; its error ends the delivery.
-using SaveQueue = std::function<Result<void>()>;
 
 // Notices in one run: a BMC is slow, and others need it too.
 inline constexpr std::size_t kMostRedfishNotices = 64;
@@ -42,12 +29,12 @@ std::string redfish_key(const SelNotice& notice);
 // Writes the pending notices of `queue`, in order, as entries of the log at `entries` (path of a
 // LogEntryCollection, whose members DSP0268 lets be inserted). kNotAvailable when the service says
 // that it takes none.
-RedfishDelivery deliver_entries(RedfishService& service, std::string_view entries,
-                                NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save);
+NoticeDelivery deliver_entries(RedfishService& service, std::string_view entries,
+                               NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save);
 
 // Sends `action` for each pending notice, in order; past those that the service refuses. Each is
 // noted as uncertain before it is sent, so that nothing that happens on the way makes it two.
-RedfishDelivery deliver_actions(RedfishService& service, const ActionTemplate& action,
-                                NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save);
+NoticeDelivery deliver_actions(RedfishService& service, const ActionTemplate& action,
+                               NoticeQueue& queue, const DimmOf& dimm_of, const SaveQueue& save);
 
 }  // namespace poisonctl

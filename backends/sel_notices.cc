@@ -78,9 +78,9 @@ std::uint64_t reserve_of(const SelInfo& info) {
   return std::max(kLeast, all / kShare);
 }
 
-Delivery deliver(Sel& sel, NoticeQueue& queue, const DeliveryLimits& limits,
-                 const std::function<Result<void>()>& saved) {
-  Delivery delivery;
+NoticeDelivery deliver(Sel& sel, NoticeQueue& queue, const DeliveryLimits& limits,
+                       const std::function<Result<void>()>& saved) {
+  NoticeDelivery delivery;
   if (queue.pending() == 0) return delivery;
   auto log = sel.read();
   if (!log) {
@@ -92,13 +92,13 @@ Delivery deliver(Sel& sel, NoticeQueue& queue, const DeliveryLimits& limits,
     const SelNoticeRecords records = records_of(queued.notice);
     const Presence presence = presence_of(records, *log);
     if (!presence.place) {
-      if (delivery.written == limits.most) return delivery;
+      if (delivery.sent == limits.most) return delivery;
       if (auto done = write_notice(sel, records, presence, *log, limits.pace); !done) {
         delivery.stopped = done.error();
         return delivery;
       }
     }
-    ++(presence.place ? delivery.found : delivery.written);
+    ++(presence.place ? delivery.found : delivery.sent);
     queued.delivered = true;
     if (auto kept = saved(); !kept) {
       delivery.stopped = kept.error();

@@ -4,11 +4,9 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
-#include <optional>
 
+#include "backends/notice_delivery.h"
 #include "registry/notices.h"
-#include "registry/result.h"
 #include "registry/sel.h"
 
 namespace poisonctl {
@@ -20,20 +18,12 @@ struct DeliveryLimits {
   std::chrono::milliseconds pace{100};
 };
 
-struct Delivery {
-  std::size_t written = 0;
-  std::size_t found = 0;  // were in the log already
-  // Why it ended before the limit with notices left, if so. kCannotWrite: there is no more room.
-  std::optional<Error> stopped;
-};
-
 // The room that is left to others, in bytes, of a log with so much in it: a quarter of it all, and
 // at least 16 records.
 std::uint64_t reserve_of(const SelInfo& info);
 
-// Delivers the pending notices of `queue`, in order. `saved` is called after each that is delivered
-// and must keep the queue; its error ends the delivery.
-Delivery deliver(Sel& sel, NoticeQueue& queue, const DeliveryLimits& limits,
-                 const std::function<Result<void>()>& saved);
+// Delivers the pending notices of `queue`, in order.
+NoticeDelivery deliver(Sel& sel, NoticeQueue& queue, const DeliveryLimits& limits,
+                       const SaveQueue& save);
 
 }  // namespace poisonctl

@@ -88,7 +88,7 @@ Result<std::vector<SelNotice>> wanted_notices(Invocation& invocation) {
 struct Way {
   NoticeWay queue;
   std::string_view name;
-  std::function<RedfishDelivery(NoticeQueueFile&)> talk;
+  std::function<NoticeDelivery(NoticeQueueFile&)> talk;
 };
 
 void list_pending(const Way& way, const NoticeQueue& queue, Output& output) {
@@ -114,12 +114,11 @@ std::optional<std::string> wait_for(const NoticeQueue& queue, Time now) {
       counted(queue.pending(), "notice"));
 }
 
-RedfishDelivery talk_ipmi(const SysRoot& root, NoticeQueueFile& file) {
+NoticeDelivery talk_ipmi(const SysRoot& root, NoticeQueueFile& file) {
   auto ipmi = KernelIpmi::open(root);
   if (!ipmi) return {.stopped = ipmi.error()};
   Sel sel(**ipmi, sleep_for);
-  const Delivery done = deliver(sel, file.queue(), DeliveryLimits(), [&] { return file.save(); });
-  return {.sent = done.written, .found = done.found, .stopped = done.stopped};
+  return deliver(sel, file.queue(), DeliveryLimits(), [&] { return file.save(); });
 }
 
 // The Redfish service, connected to when the first way needs it, and the names of the modules.
@@ -133,8 +132,8 @@ class RedfishWays {
  private:
   // Connects, then lets `talk` deliver.
   template <typename Talk>
-  RedfishDelivery connected(const Talk& talk);
-  RedfishDelivery act(const ActionTemplate& action, NoticeQueueFile& file);
+  NoticeDelivery connected(const Talk& talk);
+  NoticeDelivery act(const ActionTemplate& action, NoticeQueueFile& file);
 
   Invocation& invocation_;
   const RedfishSettings& settings_;
@@ -144,7 +143,7 @@ class RedfishWays {
 };
 
 template <typename Talk>
-RedfishDelivery RedfishWays::connected(const Talk& talk) {
+NoticeDelivery RedfishWays::connected(const Talk& talk) {
   if (!connection_) {
     connection_.emplace(connect_redfish(invocation_, settings_));
     memory_ = load_modules(invocation_, root_);
@@ -158,7 +157,7 @@ RedfishDelivery RedfishWays::connected(const Talk& talk) {
   });
 }
 
-RedfishDelivery RedfishWays::act(const ActionTemplate& action, NoticeQueueFile& file) {
+NoticeDelivery RedfishWays::act(const ActionTemplate& action, NoticeQueueFile& file) {
   return connected([&](RedfishService& service, const DimmOf& dimm_of) {
     return deliver_actions(service, action, file.queue(), dimm_of, [&] { return file.save(); });
   });
@@ -190,7 +189,7 @@ void resend_uncertain(NoticeQueue& queue) {
   for (QueuedNotice& queued : queue.notices) queued.uncertain = false;
 }
 
-void report_delivery(const Way& way, const RedfishDelivery& delivery, const NoticeQueue& queue,
+void report_delivery(const Way& way, const NoticeDelivery& delivery, const NoticeQueue& queue,
                      Output& output) {
   output.line(fmt::format("{}: {} written, {} there already, {} kept for later", way.name,
                           counted(delivery.sent, "notice"), delivery.found, queue.pending()));
@@ -232,7 +231,7 @@ Result<ExitStatus> apply_way(Invocation& invocation, const Way& way,
     output.note(*wait);
     return kExitFindings;
   }
-  const RedfishDelivery delivery = way.talk(*file);
+  const NoticeDelivery delivery = way.talk(*file);
   delivery.stopped ? queue.failed(now) : queue.succeeded();
   if (delivery.stopped) {
     constexpr std::chrono::seconds kLongest = std::chrono::hours(1);
@@ -276,20 +275,11 @@ Result<ExitStatus> apply_bmc(Invocation& invocation) {
     ways.push_back(
         {NoticeWay::kSel, "bmc", [&](NoticeQueueFile& file) { return talk_ipmi(**root, file); }});
   }
-  std::optional<Error> first;
-  ExitStatus status = kExitDone;
+  JoinedOutcome all(invocation.output());
   for (const Way& way : ways) {
-    const auto done = apply_way(invocation, way, *wanted, provenance->time);
-    if (done) {
-      if (*done != kExitDone) status = *done;
-    } else if (first) {
-      invocation.output().warning(done.error().message);
-    } else {
-      first = done.error();
-    }
+    all.add(apply_way(invocation, way, *wanted, provenance->time));
   }
-  if (first) return *first;
-  return status;
+  return all.outcome();
 }
 
 }  // namespace poisonctl

@@ -127,6 +127,21 @@ bool lies_in(std::span<const RetirementRun> runs, const ByteRange& range) {
 
 }  // namespace
 
+void JoinedOutcome::add(const Result<ExitStatus>& done) {
+  if (done) {
+    if (*done != kExitDone) status_ = *done;
+  } else if (first_) {
+    output_.warning(done.error().message);
+  } else {
+    first_ = done.error();
+  }
+}
+
+Result<ExitStatus> JoinedOutcome::outcome() const {
+  if (first_) return *first_;
+  return status_;
+}
+
 Result<std::vector<Record>> load_records(Invocation& invocation, Store& store) {
   const auto quarantine = invocation.quarantine(store);
   if (!quarantine) return quarantine.error();

@@ -20,6 +20,21 @@
 
 namespace poisonctl {
 
+// Things that are done one after the other, of which one that fails keeps the next from nothing.
+class JoinedOutcome {
+ public:
+  // `output` must outlive it: further errors are warned of there.
+  explicit JoinedOutcome(Output& output) : output_(output) {}
+  void add(const Result<ExitStatus>& done);
+  // The first error; without one, the last status that is not kExitDone.
+  [[nodiscard]] Result<ExitStatus> outcome() const;
+
+ private:
+  Output& output_;
+  std::optional<Error> first_;
+  ExitStatus status_ = kExitDone;
+};
+
 // All records, sorted by address, those that are about other memory quarantined.
 Result<std::vector<Record>> load_records(Invocation& invocation, Store& store);
 

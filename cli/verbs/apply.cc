@@ -282,22 +282,13 @@ Result<ExitStatus> apply_configured(Invocation& invocation) {
                         ? ""
                         : "; or name it in " + (*root)->shown(kConfigFile) + ", [watch] refresh")};
   }
-  std::optional<Error> first;
-  ExitStatus status = kExitDone;
+  JoinedOutcome all(invocation.output());
   for (const std::string& name : config->refresh) {
-    const auto done = name == "e820"  ? apply_e820(invocation, true)
-                      : name == "bmc" ? apply_bmc(invocation)
-                                      : apply_reserve_mem(invocation);
-    if (done) {
-      if (*done != kExitDone) status = *done;
-    } else if (first) {
-      invocation.output().warning(done.error().message);
-    } else {
-      first = done.error();
-    }
+    all.add(name == "e820"  ? apply_e820(invocation, true)
+            : name == "bmc" ? apply_bmc(invocation)
+                            : apply_reserve_mem(invocation));
   }
-  if (first) return *first;
-  return status;
+  return all.outcome();
 }
 
 Result<ExitStatus> run(Invocation& invocation) {

@@ -34,7 +34,7 @@ Pause no_pause() {
   return [](std::chrono::milliseconds) {};
 }
 
-Delivery deliver_to(BmcModel& bmc, NoticeQueue& queue, std::size_t most = 64) {
+NoticeDelivery deliver_to(BmcModel& bmc, NoticeQueue& queue, std::size_t most = 64) {
   Sel sel(bmc, no_pause());
   return deliver(sel, queue, {.most = most}, [] { return Result<void>(); });
 }
@@ -120,20 +120,20 @@ TEST(SelNotice, BlocksCoverARangeExactly) {
 TEST(SelDelivery, EveryNoticeOnce) {
   BmcModel bmc;
   NoticeQueue queue = queue_of(5);
-  const Delivery first = deliver_to(bmc, queue);
+  const NoticeDelivery first = deliver_to(bmc, queue);
   EXPECT_FALSE(first.stopped) << first.stopped->message;
-  EXPECT_EQ(first.written, 5U);
+  EXPECT_EQ(first.sent, 5U);
   EXPECT_EQ(queue.pending(), 0U);
   EXPECT_EQ(bmc.log.size(), 10U);
   // Nothing pending: the BMC is not even asked.
   const std::size_t commands = bmc.commands;
-  EXPECT_EQ(deliver_to(bmc, queue).written, 0U);
+  EXPECT_EQ(deliver_to(bmc, queue).sent, 0U);
   EXPECT_EQ(bmc.commands, commands);
   // The queue was lost: what is in the log is not written again.
   NoticeQueue lost = queue_of(6);
-  const Delivery again = deliver_to(bmc, lost);
+  const NoticeDelivery again = deliver_to(bmc, lost);
   EXPECT_EQ(again.found, 5U);
-  EXPECT_EQ(again.written, 1U);
+  EXPECT_EQ(again.sent, 1U);
   EXPECT_EQ(bmc.log.size(), 12U);
 }
 
@@ -161,7 +161,7 @@ TEST(SelDelivery, AfterTheLogWasClearedNothingIsToldAgain) {
   NoticeQueue queue = queue_of(3);
   deliver_to(bmc, queue);
   bmc.log.clear();
-  EXPECT_EQ(deliver_to(bmc, queue).written, 0U);
+  EXPECT_EQ(deliver_to(bmc, queue).sent, 0U);
   EXPECT_TRUE(bmc.log.empty());
 }
 
@@ -172,7 +172,7 @@ TEST(SelDelivery, WhereverItDiesEachNoticeIsThereOnce) {
     BmcModel bmc;
     NoticeQueue queue = queue_of(4);
     bmc.commands_left = commands;
-    const Delivery first = deliver_to(bmc, queue);
+    const NoticeDelivery first = deliver_to(bmc, queue);
     if (first.stopped) {
       ++interrupted;
       EXPECT_EQ(first.stopped->code, ErrorCode::kLocked);
@@ -192,7 +192,7 @@ TEST(SelDelivery, WhereverItDiesEachNoticeIsThereOnce) {
 TEST(SelDelivery, NeverFillsTheLog) {
   BmcModel bmc;
   NoticeQueue queue = queue_of(200);
-  const Delivery delivery = deliver_to(bmc, queue, 1000);
+  const NoticeDelivery delivery = deliver_to(bmc, queue, 1000);
   ASSERT_TRUE(delivery.stopped);
   EXPECT_EQ(delivery.stopped->code, ErrorCode::kCannotWrite);
   EXPECT_EQ(bmc.log.size(), 96U) << "a quarter is left to others";
@@ -208,7 +208,7 @@ TEST(SelDelivery, ABusyBmcIsAskedAgainAndNotForEver) {
   BmcModel dead;
   dead.busy_answers = 1000;
   NoticeQueue kept = queue_of(1);
-  const Delivery delivery = deliver_to(dead, kept);
+  const NoticeDelivery delivery = deliver_to(dead, kept);
   ASSERT_TRUE(delivery.stopped);
   EXPECT_EQ(delivery.stopped->code, ErrorCode::kLocked);
   EXPECT_LT(dead.commands, 10U);
@@ -219,7 +219,7 @@ TEST(SelDelivery, ARecordThatReadsOtherwiseIsNotTakenForOurs) {
   BmcModel bmc;
   bmc.garbles = true;
   NoticeQueue queue = queue_of(2);
-  const Delivery delivery = deliver_to(bmc, queue);
+  const NoticeDelivery delivery = deliver_to(bmc, queue);
   ASSERT_TRUE(delivery.stopped);
   EXPECT_EQ(delivery.stopped->code, ErrorCode::kBadData);
   EXPECT_EQ(queue.pending(), 2U);
@@ -229,9 +229,9 @@ TEST(SelDelivery, ARecordThatReadsOtherwiseIsNotTakenForOurs) {
 TEST(SelDelivery, OnlySoManyInOneRun) {
   BmcModel bmc;
   NoticeQueue queue = queue_of(10);
-  const Delivery delivery = deliver_to(bmc, queue, 4);
+  const NoticeDelivery delivery = deliver_to(bmc, queue, 4);
   EXPECT_FALSE(delivery.stopped);
-  EXPECT_EQ(delivery.written, 4U);
+  EXPECT_EQ(delivery.sent, 4U);
   EXPECT_EQ(queue.pending(), 6U);
 }
 
