@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "cli/exit_status.h"
 #include "cli/invocation.h"
+#include "cli/output.h"
 #include "cli/replay/report.h"
 #include "registry/check.h"
 #include "registry/page_flags.h"

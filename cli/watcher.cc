@@ -323,7 +323,14 @@ void Watcher::verify() {
 void Watcher::look_for_losses() {
   if (!trace_) return;
   const auto lost = trace_->lost();
-  if (!lost) return;
+  if (!lost) {
+    // Said once; a scan finds what may have been lost, each time.
+    if (!losses_unknown_) invocation_.output().warning(lost.error().message);
+    losses_unknown_ = true;
+    scan_wanted_ = "how many trace events were lost cannot be read";
+    return;
+  }
+  losses_unknown_ = false;
   const Time present = now();
   if (*lost > lost_) {
     queue_.add(gap_of(*lost - lost_, looked_, present), Clock::now());

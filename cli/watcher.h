@@ -61,8 +61,9 @@ class Watcher {
   bool to_journal_ = false;
 
   std::optional<TraceReader> trace_;
-  std::uint64_t lost_ = 0;      // events that are known to be lost
-  std::optional<Time> looked_;  // when that was read
+  std::uint64_t lost_ = 0;       // events that are known to be lost
+  bool losses_unknown_ = false;  // they could not be read when last looked at
+  std::optional<Time> looked_;   // when that was read
   Clock::time_point read_again_{};
   Clock::time_point next_tick_{};
   unsigned ticks_ = 0;

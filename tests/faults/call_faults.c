@@ -10,7 +10,9 @@
  *       have the same number meet the same.
  *   --number NR
  *       Only if call N has this number: threads may come in another order than when they were
- * listed.
+ *       listed.
+ *   --about PATH
+ *       N counts the calls about this path alone (with --number, those that have that number).
  *   --term-at-wait K
  *       SIGTERM in place of the K-th ppoll or poll that waits: for programs that run until then.
  *
@@ -57,8 +59,10 @@ static struct {
   bool ever;
   unsigned long term_at_wait;
   long number; /* -1: any */
+  const char *about;
   /* What has happened so far. */
   unsigned long calls;
+  unsigned long about_it;
   unsigned long waits;
   long hit_number;
 } state = {.hit_number = -1, .number = -1};
@@ -168,43 +172,36 @@ static bool takes_path_at(long number, int *position) {
   }
 }
 
-static void write_text(const char *text) {
-  if (*text == '\0') text = "-";
-  for (; *text != '\0'; ++text) fputc(*text == '\n' ? '?' : *text, state.list);
-}
-
-static void write_path(pid_t process, unsigned long address) {
-  char text[PATH_MAX] = "";
-  struct iovec to = {text, sizeof text - 1};
-  struct iovec from = {(void *)address, sizeof text - 1};
+static void read_path(pid_t process, unsigned long address, char text[PATH_MAX]) {
+  memset(text, 0, PATH_MAX);
+  struct iovec to = {text, PATH_MAX - 1};
+  struct iovec from = {(void *)address, PATH_MAX - 1};
   if (process_vm_readv(process, &to, 1, &from, 1, 0) <= 0) {
     /* The path ends before the mapping does; what is behind it cannot be read. */
     to.iov_len = from.iov_len = 4096 - address % 4096;
     if (process_vm_readv(process, &to, 1, &from, 1, 0) <= 0) text[0] = '\0';
   }
-  write_text(text);
 }
 
-static void write_line(pid_t process, const call_info *info) {
+/* The path that a call is about, or "-". */
+static void describe(pid_t process, const call_info *info, char text[PATH_MAX]) {
   const long number = (long)info->entry.nr;
-  fprintf(state.list, "%lu %ld ", state.calls, number);
   int position = 0;
   if (takes_path_at(number, &position)) {
-    write_path(process, info->entry.args[position]);
+    read_path(process, info->entry.args[position], text);
   } else {
     char link[64];
-    char path[PATH_MAX] = "";
     snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)process, (int)info->entry.args[0]);
     const bool has_fd = number == SYS_read || number == SYS_write || number == SYS_pread64 ||
                         number == SYS_pwrite64 || number == SYS_fsync || number == SYS_fdatasync ||
                         number == SYS_fstat || number == SYS_close || number == SYS_fcntl ||
                         number == SYS_ftruncate || number == SYS_fchmod || number == SYS_ioctl ||
                         number == SYS_lseek || number == SYS_getdents64;
-    const ssize_t size = has_fd ? readlink(link, path, sizeof path - 1) : 0;
-    path[size > 0 ? size : 0] = '\0';
-    write_text(path);
+    const ssize_t size = has_fd ? readlink(link, text, PATH_MAX - 1) : 0;
+    text[size > 0 ? size : 0] = '\0';
   }
-  fputc('\n', state.list);
+  if (text[0] == '\0') strcpy(text, "-");
+  for (char *at = text; (at = strchr(at, '\n')) != NULL;) *at = '?';
 }
 
 /* ---- what happens to it */
@@ -273,14 +270,24 @@ static void hit(pid_t process, pid_t thread, size_t slot, const call_info *info)
 static void on_entry(pid_t process, pid_t thread, size_t slot, const call_info *info) {
   const long number = (long)info->entry.nr;
   ++state.calls;
-  if (state.list != NULL) write_line(process, info);
+  bool counts = state.number < 0 || state.number == number;
+  unsigned long position = state.calls;
+  if (state.list != NULL || (state.about != NULL && counts)) {
+    char text[PATH_MAX];
+    describe(process, info, text);
+    if (state.list != NULL) fprintf(state.list, "%lu %ld %s\n", state.calls, number, text);
+    if (state.about != NULL) {
+      counts = counts && strcmp(text, state.about) == 0;
+      if (counts) ++state.about_it;
+      position = state.about_it;
+    }
+  }
   if ((number == SYS_poll || number == SYS_ppoll) && ++state.waits == state.term_at_wait) {
     if (kill(process, SIGTERM) != 0) fail("kill");
   }
   if (state.action == kNone) return;
-  const bool again = state.ever && state.calls > state.at && number == state.hit_number;
-  if ((state.calls == state.at && (state.number < 0 || state.number == number)) || again)
-    hit(process, thread, slot, info);
+  const bool again = state.ever && counts && number == state.hit_number;
+  if ((counts && position == state.at) || again) hit(process, thread, slot, info);
 }
 
 static void on_call(pid_t process, pid_t thread) {
@@ -367,6 +374,8 @@ int main(int argc, char **argv) {
       read_action(value);
     } else if (strcmp(option, "--number") == 0) {
       state.number = atol(value);
+    } else if (strcmp(option, "--about") == 0) {
+      state.about = value;
     } else if (strcmp(option, "--term-at-wait") == 0) {
       state.term_at_wait = strtoul(value, NULL, 10);
     } else {

@@ -49,6 +49,8 @@ def parse_arguments() -> argparse.Namespace:
                         help="static build of poison_memory.c (default: built with cc)")
     parser.add_argument("--datagrams", type=Path, metavar="FILE",
                         help="static build of datagrams.c (default: built with cc)")
+    parser.add_argument("--call-faults", type=Path, metavar="FILE",
+                        help="static build of tests/faults/call_faults.c (default: built with cc)")
     parser.add_argument("--packages", type=Path, metavar="DIR",
                         help="what packaging/build-deb.sh made, for packaged-boot")
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
@@ -73,7 +75,9 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
         poisonctl=arguments.poisonctl.absolute(),
         alloc_sweep=arguments.alloc_sweep or steps.build_helper("alloc_sweep", results),
         helpers=(arguments.poison_memory or steps.build_helper("poison_memory", results),
-                 arguments.datagrams or steps.build_helper("datagrams", results)),
+                 arguments.datagrams or steps.build_helper("datagrams", results),
+                 arguments.call_faults
+                 or steps.build_helper("call_faults", results, FOLDER.parent / "faults")),
         cache=cache,
         results=results,
         poison_replay=arguments.poison_replay or arguments.poisonctl.absolute().parent

@@ -203,11 +203,11 @@ def kexec(bench: Bench, guest: rig.Guest, extra: str = "") -> None:
     guest.kexec(VMLINUZ, INITRAMFS, extra)
 
 
-def build_helper(name: str, folder: Path) -> Path:
-    """A static build of tests/qemu/NAME.c in `folder`."""
+def build_helper(name: str, folder: Path, sources: Path = FOLDER) -> Path:
+    """A static build of NAME.c in `folder`."""
     program = folder / name
     built = rig.run_on_host([rig.need_program("cc", "gcc"), "-std=c11", "-O2", "-static", "-o",
-                             str(program), str(FOLDER / f"{name}.c")])
+                             str(program), str(sources / f"{name}.c")])
     if built.returncode != 0:
         raise MissingPrerequisite(f"cannot build {name}.c: {built.stderr.decode()}")
     return program
