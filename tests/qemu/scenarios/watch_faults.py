@@ -17,7 +17,7 @@ EIO, ENOMEM, ENOSPC, EBUSY = 5, 12, 28, 16
 CALLS = {0: ("read", EIO), 1: ("write", ENOSPC), 2: ("open", EIO), 4: ("stat", EIO), 17: ("pread64", EIO),
          21: ("access", EIO), 83: ("mkdir", ENOMEM), 84: ("rmdir", EBUSY), 217: ("getdents64", EIO),
          257: ("openat", EIO), 262: ("newfstatat", EIO)}
-MOST = 60
+MOST = 40
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ def check(guest: rig.Guest, tool: Poisonctl, call: Call, frame: int) -> None:
         tool.run("collect", "kernel")
         expect(frame in known(tool), f"{call.words}: the error is not found again")
     if guest.run(f"test -e {Watch.INSTANCE}").status == 0:
-        expect("instance" in said, f"{call.words}: the instance is left, and nothing was said: {said}")
+        # What watch could not end in order, the next one takes up.
+        expect(status != 0 or "instance" in said,
+               f"{call.words}: the instance is left, and nothing was said: {said}")
         guest.check(f"rmdir {Watch.INSTANCE}")
 
 
@@ -100,6 +102,7 @@ def run(bench: Bench) -> None:
         tool = Poisonctl.in_guest(guest)
         first, *frames = choose_free_frames(guest, MOST + 1)
         tool.run("record", "0x1000000", "--note", "a registry")
+        Watch(guest).stop()  # tracefs is mounted from now on
         status, said = watch_through(guest, tool, f"--list {LIST}", first)
         expect(status == 0 and first in known(tool), f"undisturbed: {status}, {said}")
         calls = calls_of_trace(guest)
