@@ -323,7 +323,17 @@ NodeRoom room_in(const fdt::Node& reserved, bool overlay, std::size_t base_bytes
   return room;
 }
 
-std::vector<std::string> side_effects_of(const Plan& plan, bool overlay, bool without_ranges) {
+// kexec-tools 2.0.25 takes no tree whose seed the kernel has not wiped (setup_2nd_dtb() in
+// kexec/arch/arm64/kexec-arm64.c; get_kaslr_seed() in arch/arm64/kernel/pi/kaslr_early.c), as that
+// of the running machine.
+bool has_seed(const fdt::Document& tree) {
+  const fdt::Node* const chosen = tree.root.child("chosen");
+  const std::string* const seed = chosen == nullptr ? nullptr : chosen->property("kaslr-seed");
+  return seed != nullptr && seed->find_first_not_of('\0') != std::string::npos;
+}
+
+std::vector<std::string> side_effects_of(const Plan& plan, bool overlay, bool without_ranges,
+                                         bool seed) {
   std::vector<std::string> effects;
   if (without_ranges) {
     effects.emplace_back(
@@ -338,6 +348,12 @@ std::vector<std::string> side_effects_of(const Plan& plan, bool overlay, bool wi
             "of overlays); it takes no earlier node away"
           : "the tree has to be given to every boot: kexec -c --dtb, GRUB's devicetree, U-Boot; "
             "kexec_file_load takes none");
+  if (seed && !overlay) {
+    effects.emplace_back(
+        "/chosen of the tree has a kaslr-seed, which stays: kexec refuses the tree for it, and a "
+        "boot with the file would use the same one each time; 'fdtput -t x FILE /chosen kaslr-seed "
+        "0 0' wipes it");
+  }
   effects.emplace_back(
       "a range on which the loader puts a part of the kernel, of the initrd or of the tree stays "
       "in "
@@ -454,7 +470,7 @@ Result<Plan> plan_device_tree(const RetireList& list, fdt::Document tree, bool o
   add_nodes(ranges, layout->cells, room, reserved, plan);
   std::sort(plan.refused.begin(), plan.refused.end(),
             [](const auto& a, const auto& b) { return a.range < b.range; });
-  plan.side_effects = side_effects_of(plan, overlay, without_ranges);
+  plan.side_effects = side_effects_of(plan, overlay, without_ranges, has_seed(tree));
 
   if (overlay) {
     fdt::Node added = empty_reserved(layout->cells);

@@ -150,6 +150,9 @@ PROGRAMS = {
     # The user space of arm64 guests.
     "busybox-arm64": ProgramSpec(PackageSource(BOOKWORM, "busybox-static", r"^$"), "busybox",
                                  arch="aarch64"),
+    # What starts a kernel with another device tree in them.
+    "kexec-tools-arm64": ProgramSpec(
+        PackageSource(BOOKWORM, "kexec-tools", r"^(libxen|zlib1g$|liblzma5$)"), "kexec", arch="aarch64"),
     # What 'watch' is measured beside. Debian 12's own 0.6.8 is built without memory_failure_event.
     "rasdaemon": ProgramSpec(
         PackageSource(("bookworm-backports",), "rasdaemon", r"^$"), "rasdaemon", by_default=False),

@@ -322,6 +322,19 @@ TEST(DeviceTree, WithoutRangesTheyAreAddedAndToldOf) {
   EXPECT_NE(plan.side_effects.at(0).find("\"ranges\""), std::string::npos);
 }
 
+TEST(DeviceTree, ASeedThatNobodyHasWipedIsToldOf) {
+  const auto told = [](const std::string& seed, bool overlay) {
+    const fdt::Node chosen{.name = "chosen", .properties = {{"kaslr-seed", seed}}, .children = {}};
+    const Plan plan = plan_of(list_of({frame(1)}), tree_with({chosen}), kRoomy, overlay);
+    return std::any_of(plan.side_effects.begin(), plan.side_effects.end(), [](const auto& effect) {
+      return effect.find("kaslr-seed") != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(told(std::string(7, '\0') + '\1', false));
+  EXPECT_FALSE(told(std::string(8, '\0'), false));
+  EXPECT_FALSE(told(std::string(7, '\0') + '\1', true));
+}
+
 TEST(DeviceTree, TreesThatNoKernelTakesReservationsFromAreRefused) {
   const auto error_of = [](fdt::Document tree) {
     const auto plan = plan_device_tree(list_of({frame(1)}), std::move(tree), false, kRoomy, "tree");

@@ -280,8 +280,15 @@ Result<TraceReader> TraceReader::open(const std::string& name) {
   if (!state->instance) {
     return trace_error(fmt::format("tracefs: cannot make the instance {}", name), errno);
   }
-  if (auto ready = state->prepare(); !ready) return ready.error();
-  if (auto opened = state->open_cpus(); !opened) return opened.error();
+  auto ready = state->prepare();
+  if (ready) ready = state->open_cpus();
+  if (!ready) {
+    // Nobody would read it. One that was found may hold events: it stays for the next start.
+    state->cpus.clear();
+    if (tracefs_instance_is_new(state->instance.get()))
+      static_cast<void>(tracefs_instance_destroy(state->instance.get()));
+    return ready.error();
+  }
   TraceReader reader(std::move(state));
   for (const KnownTraceEvent& known : known_trace_events()) {
     reader.state_->missing.emplace_back(known.name);

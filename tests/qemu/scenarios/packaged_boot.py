@@ -1,5 +1,6 @@
-"""The packages on a Debian 12 that runs: dpkg installs them, services run as the presets say, the hook's own
-trigger makes the initramfs anew, and that retires the list in a kexec and in a cold boot."""
+"""The packages on a Debian 12 that runs: dpkg installs them, services run as the presets say and may do no more
+than they need, the hook's own trigger makes the initramfs anew, and that retires the list in a kexec and in a
+cold boot."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import rig
 from debian_system import REGISTRY, start, switch_initramfs, system_disk
 from kernels import MissingPrerequisite
 from replay_debian import HARDWARE, all_accounted_for
-from steps import Bench, Poisonctl, choose_free_frames, expect
+from steps import Bench, Poisonctl, build_helper, choose_free_frames, expect
 
 SCATTERED = 24
 # debconf asks nobody; the shell of the control channel is busybox's, the scripts' is not.
@@ -19,6 +20,7 @@ DPKG = ("/usr/bin/env PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninte
 
 def run(bench: Bench) -> None:
     bench.machine = HARDWARE
+    bench.helpers += (build_helper("attempts", bench.results),)
     switch = switch_initramfs(bench)
     disk = system_disk(bench, {f"packages/{package.name}": package for package in ours(bench)},
                        installed=False)
@@ -28,6 +30,8 @@ def run(bench: Bench) -> None:
         guest.check(f"{DPKG} /packages/poisonctl_*.deb", timeout=300)
         bench.say("poisonctl is installed")
         as_the_presets_say(guest)
+        sandboxes_hold(bench, guest)
+        works_without_tracefs(bench, guest)
         modules = guest.check("cat /sys/kernel/security/lsm").strip()
         expect("apparmor" in modules.split(","), f"AppArmor is off: {modules}")
         tool = Poisonctl.in_guest(guest, REGISTRY)
@@ -46,6 +50,65 @@ def run(bench: Bench) -> None:
     with start(bench, disk, copy, "cold") as guest:
         all_accounted_for(bench, guest, frames, "cold boot")
         guest.power_off()
+
+
+# The folder that each writes, and what else it must be able to do (words of attempts.c). What no service
+# needs is refused to all, but for these: poisonctl-kho outlives the system's mounts and has none of its own,
+# and poisonctl-apply mounts the EFI system partition.
+SERVICES = {
+    "watch": ("/var/lib/poisonctl", {"flags"}, set()),
+    "replay": ("/var/lib/poisonctl", {"flags", "retire"}, set()),
+    "apply": ("/var/lib/poisonctl", {"flags", "boot", "etc"}, {"mount"}),
+    "bmc": ("/var/lib/poisonctl", {"flags", "inet"}, set()),
+    "kho": ("/var/lib/poisonctl", {"flags"}, {"usr", "etc", "boot", "home"}),
+    "metrics": ("/var/lib/prometheus/node-exporter", {"flags"}, set()),
+}
+# hard_offline_page is one of many files of /sys that root writes; seccomp and mounts can tell no two apart.
+NOT_TOLD_APART = {"retire"}
+REFUSALS = {"EPERM", "EACCES", "EROFS", "EAFNOSUPPORT", "ENOENT"}
+ATTEMPT = """
+[Unit]
+ConditionPathExists=
+[Service]
+Type=oneshot
+Restart=no
+ExecStartPre=
+ExecStart=
+ExecStart=/usr/bin/attempts {folder}
+StandardOutput=truncate:/run/attempts.out
+"""
+
+
+def sandboxes_hold(bench: Bench, guest: rig.Guest) -> None:
+    """Each unit as it is installed, with another program in it."""
+    guest.check("mkdir -p /var/lib/prometheus/node-exporter; echo secret >/root/attempts")
+    for name, (folder, needed, also) in SERVICES.items():
+        unit = f"attempts-{name}.service"
+        guest.check(f"mkdir -p /run/systemd/system/{unit}.d && "
+                    f"cp /lib/systemd/system/poisonctl-{name}.service /run/systemd/system/{unit} && "
+                    f"printf %s '{ATTEMPT.format(folder=folder)}' >/run/systemd/system/{unit}.d/attempt.conf && "
+                    f"systemctl daemon-reload && rm -f /run/attempts.out && systemctl start {unit}")
+        said = dict(line.split() for line in guest.check("cat /run/attempts.out").splitlines())
+        expect("reboot" in said, f"{name}: it did not get to its end: {said}")
+        for word, answer in said.items():
+            if word in needed | {"state"}:
+                expect(answer == "allowed", f"poisonctl-{name} needs {word!r}: {answer}")
+            elif word not in also | NOT_TOLD_APART:
+                expect(answer in REFUSALS, f"poisonctl-{name} may do {word!r}: {answer}")
+        guest.check(f"rm -r /run/systemd/system/{unit} /run/systemd/system/{unit}.d; systemctl daemon-reload")
+    bench.say(f"{len(SERVICES)} services can do what they need, and none of what nobody needs")
+
+
+def works_without_tracefs(bench: Bench, guest: rig.Guest) -> None:
+    """To mount it is not allowed to the service: it says so, and looks at page flags."""
+    guest.check("systemctl stop poisonctl-watch.service && systemctl mask --runtime sys-kernel-tracing.mount && "
+                "umount /sys/kernel/tracing && systemctl restart poisonctl-watch.service")
+    said = guest.check("journalctl --no-pager -o cat -u poisonctl-watch.service")
+    expect("looking at HardwareCorrupted" in said, f"watch without tracefs said {said}")
+    guest.check("systemctl is-active poisonctl-watch.service")
+    guest.check("systemctl unmask --runtime sys-kernel-tracing.mount && "
+                "systemctl start sys-kernel-tracing.mount && systemctl restart poisonctl-watch.service")
+    bench.say("watch runs without tracefs")
 
 
 def ours(bench: Bench) -> list[Path]:
