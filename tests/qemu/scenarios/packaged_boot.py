@@ -75,39 +75,51 @@ Restart=no
 ExecStartPre=
 ExecStart=
 ExecStart=/usr/bin/attempts {folder}
-StandardOutput=truncate:/run/attempts.out
+StandardOutput=truncate:/run/attempts-{copy}.out
 """
+
+
+# As watch, and with one thing less to hold it: what shows that an attempt can succeed.
+OPENED = "RestrictAddressFamilies=\n"
 
 
 def sandboxes_hold(bench: Bench, guest: rig.Guest) -> None:
     """Each unit as it is installed, with another program in it."""
+    units = {**{name: (name, "") for name in SERVICES}, "opened": ("watch", OPENED)}
     guest.check("mkdir -p /var/lib/prometheus/node-exporter; echo secret >/root/attempts")
-    for name, (folder, needed, also) in SERVICES.items():
-        unit = f"attempts-{name}.service"
-        guest.check(f"mkdir -p /run/systemd/system/{unit}.d && "
-                    f"cp /lib/systemd/system/poisonctl-{name}.service /run/systemd/system/{unit} && "
-                    f"printf %s '{ATTEMPT.format(folder=folder)}' >/run/systemd/system/{unit}.d/attempt.conf && "
-                    f"systemctl daemon-reload && rm -f /run/attempts.out && systemctl start {unit}")
-        said = dict(line.split() for line in guest.check("cat /run/attempts.out").splitlines())
-        expect("reboot" in said, f"{name}: it did not get to its end: {said}")
+    for copy, (name, more) in units.items():
+        unit = f"/run/systemd/system/attempts-{copy}.service"
+        text = ATTEMPT.format(folder=SERVICES[name][0], copy=copy) + more
+        guest.check(f"mkdir -p {unit}.d && cp /lib/systemd/system/poisonctl-{name}.service {unit} && "
+                    f"printf %s '{text}' >{unit}.d/attempt.conf")
+    guest.check("systemctl daemon-reload")
+    for copy, (name, _) in units.items():
+        guest.check(f"systemctl start attempts-{copy}.service")
+        said = dict(line.split() for line in guest.check(f"cat /run/attempts-{copy}.out").splitlines())
+        expect("reboot" in said, f"{copy}: it did not get to its end: {said}")
+        if copy == "opened":
+            expect(said["inet"] == "allowed", f"a service without its limit may not use {said['inet']}")
+            continue
+        _, needed, also = SERVICES[name]
         for word, answer in said.items():
             if word in needed | {"state"}:
                 expect(answer == "allowed", f"poisonctl-{name} needs {word!r}: {answer}")
             elif word not in also | NOT_TOLD_APART:
                 expect(answer in REFUSALS, f"poisonctl-{name} may do {word!r}: {answer}")
-        guest.check(f"rm -r /run/systemd/system/{unit} /run/systemd/system/{unit}.d; systemctl daemon-reload")
+    guest.check("rm -r /run/systemd/system/attempts-* && systemctl daemon-reload")
     bench.say(f"{len(SERVICES)} services can do what they need, and none of what nobody needs")
 
 
 def works_without_tracefs(bench: Bench, guest: rig.Guest) -> None:
     """To mount it is not allowed to the service: it says so, and looks at page flags."""
-    guest.check("systemctl stop poisonctl-watch.service && systemctl mask --runtime sys-kernel-tracing.mount && "
-                "umount /sys/kernel/tracing && systemctl restart poisonctl-watch.service")
+    units = "sys-kernel-tracing.mount sys-kernel-debug.mount"  # debugfs has another way to it
+    guest.check(f"systemctl stop poisonctl-watch.service && systemctl mask --runtime {units} && "
+                f"systemctl stop {units} && systemctl restart poisonctl-watch.service")
     said = guest.check("journalctl --no-pager -o cat -u poisonctl-watch.service")
     expect("looking at HardwareCorrupted" in said, f"watch without tracefs said {said}")
     guest.check("systemctl is-active poisonctl-watch.service")
-    guest.check("systemctl unmask --runtime sys-kernel-tracing.mount && "
-                "systemctl start sys-kernel-tracing.mount && systemctl restart poisonctl-watch.service")
+    guest.check(f"systemctl unmask --runtime {units} && systemctl start {units} && "
+                "systemctl restart poisonctl-watch.service")
     bench.say("watch runs without tracefs")
 
 
