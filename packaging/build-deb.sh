@@ -23,6 +23,6 @@ recorded=$(dpkg-parsechangelog -l "$tree/debian/changelog" -S Version)
 
 cd "$tree"
 # The keys of others are not asked for; dependencies are looked at.
-DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:-} parallel=$jobs" dpkg-buildpackage --build=binary --no-sign
+DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:+$DEB_BUILD_OPTIONS }parallel=$jobs" dpkg-buildpackage --build=binary --no-sign
 cp ../*.deb ../*.buildinfo ../*.changes "$output/"
 echo "packaging/build-deb.sh: $(cd "$output" && echo *.deb), in $output"

@@ -21,7 +21,7 @@ namespace poisonctl {
 enum class FindingSeverity { kError, kWarning, kNote };
 std::string_view to_word(FindingSeverity severity);
 
-// One rule. The table is rules(); each has a line in poisonctl(8).
+// One rule. The table is rules(); each has a line in poisonctl-check(8).
 struct Rule {
   std::string_view id;
   FindingSeverity severity;

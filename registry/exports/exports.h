@@ -37,7 +37,7 @@ std::span<const ExportFormat> export_formats();
 Result<FormatSummary> export_rasdaemon(Store& store, const LogSelection& selection,
                                        const std::string& path);
 
-// Each in its own file; what they promise is in poisonctl(8).
+// Each in its own file; what they promise is in poisonctl-audit(8).
 Result<FormatSummary> export_csv(Store& store, const LogSelection& selection, const TextSink& sink);
 Result<FormatSummary> export_ndjson(Store& store, const LogSelection& selection,
                                     const TextSink& sink);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The life of the Debian packages on a Debian 12: installed, used, upgraded, not downgraded, removed, purged.
+# The life of the Debian packages on a Debian 12, or on the system that POISONCTL_TEST_SYSTEM names: installed, used, upgraded, not downgraded, removed, purged.
 
 load helpers
 
@@ -37,7 +37,13 @@ field() { inside dpkg-query -W -f "\${$1}" "$2"; }
 enabled() { inside systemctl is-enabled "$1" || true; }
 
 @test "lintian finds no error" {
-  ends 0 lintian --allow-root --fail-on error "$PACKAGES"/poisonctl_*.changes
+  # That of the system that they are for, where it has one: what is an error changes with the release.
+  if [ -x "$ROOT/usr/bin/lintian" ]; then
+    cp -r "$PACKAGES" "$ROOT/built"
+    ends 0 inside sh -c 'exec lintian --allow-root --fail-on error /built/poisonctl_*.changes'
+  else
+    ends 0 lintian --allow-root --fail-on error "$PACKAGES"/poisonctl_*.changes
+  fi
   same "$(grep '^E:' <<<"$output")" ""
 }
 

@@ -9,7 +9,8 @@ setup() {
   REGISTRY=$ROOT/var/lib/poisonctl/registry.db
 }
 
-# A Debian in $ROOT (12, unless POISONCTL_TEST_SYSTEM names another), as tests/qemu/kernels.py makes it from the archive. There is no daemon in it.
+# A Debian in $ROOT (12, unless POISONCTL_TEST_SYSTEM names another), as tests/qemu/kernels.py makes it from the archive.
+# There is no daemon in it.
 make_root() {
   : "${PACKAGES:?must be the folder with the packages; ctest sets it}"
   if ((EUID != 0)); then

@@ -189,7 +189,7 @@ SYSTEMS = {
     "debian13-system": SystemSpec(
         TRIXIE,
         ("systemd-sysv", "udev", "kmod", "initramfs-tools", "dracut-core", "zstd", "sqlite3",
-         "libboost-program-options1.83.0", "libfmt10", "libsqlite3-0", "libssl3t64", "libfdt1",
+         "lintian", "libboost-program-options1.83.0", "libfmt10", "libsqlite3-0", "libssl3t64", "libfdt1",
          "libtracefs1", "libtraceevent1", "libcurl4t64"),
         "systemd-sysv", by_default=False),
     "debian13-build": SystemSpec(

@@ -262,7 +262,7 @@ TEST(Check, RamThatAnOptionMadePersistentMemory) {
 }
 
 TEST(Check, TheManualHasEachRule) {
-  std::ifstream file(checkout_path("packaging/man/poisonctl.8"));
+  std::ifstream file(checkout_path("packaging/man/poisonctl-check.8"));
   const std::string manual{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   for (const Rule& rule : rules()) {
     const std::string line = fmt::format("\n.B {}\n({})", rule.id, to_word(rule.severity));
