@@ -133,7 +133,7 @@ def verbs(context: Context) -> list[Figure]:
     return figures + memory
 
 
-# The forms of `emit` on the machine that each is for. kho and offline give orders to a running kernel: they emit nothing.
+# The forms of `emit` on the machine that each is for; kho and offline, which act on a running kernel, are not measured.
 FORMS = (*(("machine", ["e820", *form]) for form in
            ([], *(["--form", name] for name in ("badram", "cutmem", "bcdedit", "table", "setup-data")))),
          ("machine", ["initrd"]), ("machine-arm64", ["devicetree"]),
