@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Callable
 
 from figures import Figure, from_json
-from scratch import BenchmarkError, Context, in_turns, make_registry, run, scattered, sizes
+from scratch import (BenchmarkError, Context, in_turns, make_arm64_machine, make_registry, run, scattered,
+                     sizes)
 
 QEMU = Path(__file__).resolve().parents[1] / "qemu"
 
@@ -132,6 +133,39 @@ def verbs(context: Context) -> list[Figure]:
     return figures + memory
 
 
+# The forms of `emit` on the machine that each is for; kho and offline, which act on a running kernel, are not measured.
+FORMS = (*(("machine", ["e820", *form]) for form in
+           ([], *(["--form", name] for name in ("badram", "cutmem", "bcdedit", "table", "setup-data")))),
+         ("machine", ["initrd"]), ("machine-arm64", ["devicetree"]),
+         ("machine-arm64", ["devicetree", "--overlay"]), ("machine-arm64", ["reserve-mem"]))
+
+
+def emits(context: Context) -> list[Figure]:
+    """`emit` in every form for 10, 1,000 and 1,000,000 ranges, beside `check` of the same list, which every
+    form begins with; and the size of what it makes, beside that for ten."""
+    make_arm64_machine(context.folder / "machine-arm64")
+    figures, made = [], []
+    smallest: dict[str, float] = {}
+    for count in (size for size in (10, 1_000, 1_000_000) if size <= context.most):
+        registry, output = make_registry(context, count), context.folder / "output"
+        for machine, words in FORMS:
+            name = f"{' '.join(words)}, {count:,} ranges"
+
+            def ours(_turn: int, machine=machine, words=words, registry=registry) -> float:
+                output.unlink(missing_ok=True)
+                return run(context.tool(registry, "emit", *words, "-o", output, machine=machine))[0]
+
+            def check(_turn: int, machine=machine, registry=registry) -> float:
+                return run(context.tool(registry, "check", machine=machine))[0]
+
+            found = in_turns(context.turns, ours=ours, check=check)
+            figures.append(Figure("emit", name, "s", found["ours"], "check", found["check"]))
+            size = output.stat().st_size / 1024
+            ten = smallest.setdefault(" ".join(words), size)
+            made.append(Figure("emitted", name, "KiB", [size], "for ten", [ten]))
+    return figures + made
+
+
 def lists(context: Context) -> list[Figure]:
     """Range sets, checks and bounds, handovers: each size beside the one of a tenth."""
     figures = []
@@ -164,8 +198,8 @@ def guests(context: Context) -> list[Figure]:
 
 
 FLOWS: dict[str, Callable[[Context], list[Figure]]] = {
-    "scan": scan, "import": imports, "start-up": startup, "verbs": verbs, "lists": lists,
-    "guests": guests}
+    "scan": scan, "import": imports, "start-up": startup, "verbs": verbs, "emit": emits,
+    "lists": lists, "guests": guests}
 
 
 def _google(context: Context, which: str, repetitions: int = 1) -> list[tuple[str, list[float]]]:

@@ -25,8 +25,8 @@ class Context:
     turns: int         # how often each thing is measured
     most: int          # records of the largest registry
 
-    def tool(self, registry: Path, *words: object) -> list[str]:
-        return [str(self.poisonctl), "-q", "--sysroot", str(self.folder / "machine"), "--registry",
+    def tool(self, registry: Path, *words: object, machine: str = "machine") -> list[str]:
+        return [str(self.poisonctl), "-q", "--sysroot", str(self.folder / machine), "--registry",
                 str(registry), *map(str, words)]
 
 
@@ -67,19 +67,46 @@ def scattered(count: int) -> Iterator[int]:
 
 def make_machine(folder: Path) -> None:
     """x86-64 with 2 TiB of RAM in 4 KiB pages."""
-    files = {
-        "etc/machine-id": b"0123456789abcdef0123456789abcdef\n",
-        "proc/cmdline": b"quiet\n",
-        "proc/iomem": b"00001000-1ffffffffff : System RAM\n",
-        "proc/meminfo": b"HardwareCorrupted: 0 kB\n",
-        "proc/self/auxv": struct.pack("<4Q", 6, 4096, 0, 0),
+    _write(folder, _COMMON | {
         "proc/sys/kernel/arch": b"x86_64\n",
         "proc/sys/kernel/osrelease": b"6.1.0\n",
-        "proc/sys/kernel/random/boot_id": b"11111111-2222-3333-4444-555555555555\n",
         "sys/firmware/memmap/0/start": b"0x1000\n",
         "sys/firmware/memmap/0/end": b"0x1ffffffffff\n",
         "sys/firmware/memmap/0/type": b"System RAM\n",
-    }
+    })
+
+
+def make_arm64_machine(folder: Path) -> None:
+    """arm64 with the same RAM, described by a device tree, and a kernel that has reserve_mem=."""
+    tree = subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-"], input=_TREE.encode(),
+                          stdout=subprocess.PIPE, check=True).stdout
+    _write(folder, _COMMON | {
+        "boot/config-7.2.0": b"CONFIG_EFI=y\nCONFIG_PSTORE_RAM=y\nCONFIG_PSTORE_PMSG=y\n",
+        "proc/sys/kernel/arch": b"aarch64\n",
+        "proc/sys/kernel/osrelease": b"7.2.0\n",
+        "sys/firmware/fdt": tree,
+    })
+
+
+_COMMON = {
+    "etc/machine-id": b"0123456789abcdef0123456789abcdef\n",
+    "proc/cmdline": b"quiet\n",
+    "proc/iomem": b"00001000-1ffffffffff : System RAM\n",
+    "proc/meminfo": b"HardwareCorrupted: 0 kB\n",
+    "proc/self/auxv": struct.pack("<4Q", 6, 4096, 0, 0),
+    "proc/sys/kernel/random/boot_id": b"11111111-2222-3333-4444-555555555555\n",
+}
+
+_TREE = """/dts-v1/;
+/ {
+  #address-cells = <2>;
+  #size-cells = <2>;
+  memory@1000 { device_type = "memory"; reg = <0 0x1000 0x1ff 0xfffff000>; };
+};
+"""
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
