@@ -13,8 +13,8 @@ from steps import PACKAGING, Bench
 
 REGISTRY = "/var/lib/poisonctl/registry.db"
 ROOT_MIB = 700
-SERVICES = ("poisonctl-apply.service", "poisonctl-kho.service", "poisonctl-replay.service",
-            "poisonctl-watch.service")
+SERVICES = ("poisonctl-apply.service", "poisonctl-bmc.service", "poisonctl-kho.service",
+            "poisonctl-metrics.service", "poisonctl-replay.service", "poisonctl-watch.service")
 OTHER_UNITS = ("poisonctl-apply.path", "poisonctl-replay.timer")
 
 
