@@ -10,7 +10,8 @@ import rig
 from debian_system import REGISTRY, start, switch_initramfs, system_disk
 from kernels import MissingPrerequisite
 from replay_debian import HARDWARE, all_accounted_for
-from steps import Bench, Poisonctl, build_helper, choose_free_frames, expect
+from sandbox import add_probe, try_sandboxes
+from steps import Bench, Poisonctl, choose_free_frames, expect
 
 SCATTERED = 24
 # debconf asks nobody; the shell of the control channel is busybox's, the scripts' is not.
@@ -20,7 +21,7 @@ DPKG = ("/usr/bin/env PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninte
 
 def run(bench: Bench) -> None:
     bench.machine = HARDWARE
-    bench.helpers += (build_helper("attempts", bench.results),)
+    add_probe(bench)
     switch = switch_initramfs(bench)
     disk = system_disk(bench, {f"packages/{package.name}": package for package in ours(bench)},
                        installed=False)
@@ -30,7 +31,7 @@ def run(bench: Bench) -> None:
         guest.check(f"{DPKG} /packages/poisonctl_*.deb", timeout=300)
         bench.say("poisonctl is installed")
         as_the_presets_say(guest)
-        sandboxes_hold(bench, guest)
+        try_sandboxes(bench, guest)
         works_without_tracefs(bench, guest)
         modules = guest.check("cat /sys/kernel/security/lsm").strip()
         expect("apparmor" in modules.split(","), f"AppArmor is off: {modules}")
@@ -50,64 +51,6 @@ def run(bench: Bench) -> None:
     with start(bench, disk, copy, "cold") as guest:
         all_accounted_for(bench, guest, frames, "cold boot")
         guest.power_off()
-
-
-# The folder that each writes, and what else it must be able to do (words of attempts.c). What no service
-# needs is refused to all, but for these: poisonctl-kho outlives the system's mounts and has none of its own,
-# and poisonctl-apply mounts the EFI system partition.
-SERVICES = {
-    "watch": ("/var/lib/poisonctl", {"flags"}, set()),
-    "replay": ("/var/lib/poisonctl", {"flags", "retire"}, set()),
-    "apply": ("/var/lib/poisonctl", {"flags", "boot", "etc"}, {"mount"}),
-    "bmc": ("/var/lib/poisonctl", {"flags", "inet"}, set()),
-    "kho": ("/var/lib/poisonctl", {"flags"}, {"usr", "etc", "boot", "home"}),
-    "metrics": ("/var/lib/prometheus/node-exporter", {"flags"}, set()),
-}
-# hard_offline_page is one of many files of /sys that root writes; seccomp and mounts can tell no two apart.
-NOT_TOLD_APART = {"retire"}
-REFUSALS = {"EPERM", "EACCES", "EROFS", "EAFNOSUPPORT", "ENOENT"}
-ATTEMPT = """
-[Unit]
-ConditionPathExists=
-[Service]
-Type=oneshot
-Restart=no
-ExecStartPre=
-ExecStart=
-ExecStart=/usr/bin/attempts {folder}
-StandardOutput=truncate:/run/attempts-{copy}.out
-"""
-
-
-# As watch, and with one thing less to hold it: what shows that an attempt can succeed.
-OPENED = "RestrictAddressFamilies=\n"
-
-
-def sandboxes_hold(bench: Bench, guest: rig.Guest) -> None:
-    """Each unit as it is installed, with another program in it."""
-    units = {**{name: (name, "") for name in SERVICES}, "opened": ("watch", OPENED)}
-    guest.check("mkdir -p /var/lib/prometheus/node-exporter; echo secret >/root/attempts")
-    for copy, (name, more) in units.items():
-        unit = f"/run/systemd/system/attempts-{copy}.service"
-        text = ATTEMPT.format(folder=SERVICES[name][0], copy=copy) + more
-        guest.check(f"mkdir -p {unit}.d && cp /lib/systemd/system/poisonctl-{name}.service {unit} && "
-                    f"printf %s '{text}' >{unit}.d/attempt.conf")
-    guest.check("systemctl daemon-reload")
-    for copy, (name, _) in units.items():
-        guest.check(f"systemctl start attempts-{copy}.service")
-        said = dict(line.split() for line in guest.check(f"cat /run/attempts-{copy}.out").splitlines())
-        expect("reboot" in said, f"{copy}: it did not get to its end: {said}")
-        if copy == "opened":
-            expect(said["inet"] == "allowed", f"a service without its limit may not use {said['inet']}")
-            continue
-        _, needed, also = SERVICES[name]
-        for word, answer in said.items():
-            if word in needed | {"state"}:
-                expect(answer == "allowed", f"poisonctl-{name} needs {word!r}: {answer}")
-            elif word not in also | NOT_TOLD_APART:
-                expect(answer in REFUSALS, f"poisonctl-{name} may do {word!r}: {answer}")
-    guest.check("rm -r /run/systemd/system/attempts-* && systemctl daemon-reload")
-    bench.say(f"{len(SERVICES)} services can do what they need, and none of what nobody needs")
 
 
 def works_without_tracefs(bench: Bench, guest: rig.Guest) -> None:
