@@ -10,20 +10,20 @@ PROBE = "sandbox_probe"  # of the helpers; they are in /usr/bin
 DROP_IN = "/run/systemd/system/{unit}.d/probe.conf"
 
 # By unit, what has to be done; the rest has to fail.
-# Of /run see packaging/doc/reliability.md.
-EVERYWHERE = {"unix-socket", "read-page-flags", "write-run"}
+EVERYWHERE = {"unix-socket", "read-page-flags"}
 ALLOWED = {
-    "poisonctl-watch.service": EVERYWHERE | {"write-state", "retire", "write-trace"},
-    "poisonctl-replay.service": EVERYWHERE | {"write-state", "retire", "write-trace"},
+    "poisonctl-watch.service": EVERYWHERE | {"write-state", "write-run", "retire", "write-trace"},
+    "poisonctl-replay.service": EVERYWHERE | {"write-state", "write-run", "retire", "write-trace"},
     # update-grub mounts, and looks at the disks.
-    "poisonctl-apply.service": EVERYWHERE | {"write-state", "write-etc", "write-boot", "write-exporter",
-                                             "write-trace", "write-disk", "retire", "mount"},
+    "poisonctl-apply.service": EVERYWHERE | {"write-state", "write-run", "write-etc", "write-boot",
+                                             "write-exporter", "write-trace", "write-disk", "retire",
+                                             "mount"},
     "poisonctl-bmc.service": EVERYWHERE | {"write-state", "inet-socket"},
     "poisonctl-metrics.service": EVERYWHERE | {"write-exporter"},
     # It has no mounts of its own: it outlives the last unmounting.
-    "poisonctl-kho.service": EVERYWHERE | {"write-state", "write-etc", "write-usr", "write-boot",
-                                           "write-exporter", "write-sysctl", "write-trace", "read-home",
-                                           "retire"},
+    "poisonctl-kho.service": EVERYWHERE | {"write-state", "write-run", "write-units", "write-etc",
+                                           "write-usr", "write-boot", "write-exporter", "write-sysctl",
+                                           "write-trace", "read-home", "retire"},
 }
 
 
@@ -34,7 +34,8 @@ def add_probe(bench: Bench) -> None:
 
 def try_sandboxes(bench: Bench, guest: rig.Guest) -> None:
     """In a guest with the units; those that are active are stopped, and start again afterwards."""
-    guest.check("mkdir -p /var/lib/poisonctl /run/poisonctl /home /var/lib/prometheus/node-exporter /mnt && "
+    guest.check("mkdir -p /var/lib/poisonctl /run/poisonctl /run/systemd/system /home "
+                "/var/lib/prometheus/node-exporter /mnt && "
                 "echo secret >/home/secret && systemctl start sys-kernel-tracing.mount")
     free = outcomes(guest.check(PROBE))
     refused = {name: outcome for name, outcome in free.items() if outcome != "done"}
@@ -59,7 +60,8 @@ def try_sandboxes(bench: Bench, guest: rig.Guest) -> None:
 
 
 # What a probe before has left.
-CLEAN = ("rm -f /var/lib/poisonctl/probe* /run/poisonctl/probe /etc/probe /usr/probe /boot/probe "
+CLEAN = ("rm -f /var/lib/poisonctl/probe* /run/poisonctl/probe /run/systemd/system/probe /etc/probe "
+         "/usr/probe /boot/probe "
          "/var/lib/prometheus/node-exporter/probe")
 
 

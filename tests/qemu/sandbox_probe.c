@@ -45,6 +45,7 @@ static int write_usr(void) { return create("/usr/probe"); }
 static int write_boot(void) { return create("/boot/probe"); }
 static int write_state(void) { return create("/var/lib/poisonctl/probe"); }
 static int write_run(void) { return create("/run/poisonctl/probe"); }
+static int write_units(void) { return create("/run/systemd/system/probe"); }
 static int write_exporter(void) { return create("/var/lib/prometheus/node-exporter/probe"); }
 static int write_sysctl(void) { return open_to_write("/proc/sys/kernel/core_pattern"); }
 static int write_trace(void) {
@@ -151,6 +152,7 @@ static const struct {
     {"write-boot", write_boot},
     {"write-state", write_state},
     {"write-run", write_run},
+    {"write-units", write_units},
     {"write-exporter", write_exporter},
     {"write-sysctl", write_sysctl},
     {"write-trace", write_trace},
