@@ -246,8 +246,7 @@ sys.stdin.read()' "$REGISTRY"; }
   ends 75 p list
   says "$stderr" "try again"
   ends 75 p record 0x3500000
-  kill "$holder"
-  wait "$holder" || true
+  end_job "$holder"
   unchanged
   ends 0 p record 0x3500000
 }

@@ -26,6 +26,14 @@ ends() {
   fi
 }
 
+# JOB [PID]: a job of this shell, of which PID is the process that it waits for, is alive, and SIGTERM ends it.
+end_job() {
+  local ended=0
+  kill "${2:-$1}"
+  wait "$1" || ended=$?
+  same "$ended" $((128 + 15))
+}
+
 # WHERE TEXT...: each TEXT is in it.
 says() {
   local where=$1 text

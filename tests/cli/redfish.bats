@@ -16,7 +16,14 @@ setup_file() { "$DOUBLE/certificates.sh" "$BATS_FILE_TMPDIR"; }
 teardown() {
   # No secret in anything that was left behind, whatever the test was about.
   ! grep -rlF --exclude=password "$PASSWORD" "$BATS_TEST_TMPDIR" || return 1
-  if [ -n "${SERVICE_PID:-}" ]; then kill "$SERVICE_PID"; fi
+  if [ -n "${SERVICE_PID:-}" ]; then end_service; fi
+}
+
+# Whatever was asked of it, the service has lived until now.
+end_service() {
+  local pid=$SERVICE_PID
+  unset SERVICE_PID
+  end_job "$pid"
 }
 
 # [CERTIFICATE]: starts the service, and writes a configuration for it.
@@ -136,7 +143,7 @@ retired() { p apply bmc --dry-run | grep -c "would tell redfish $1"; }
     ends 77 p collect redfish
     says "$stderr" "$URL" TLS "nothing was sent" ca_file
     [ ! -s "$SERVICE/requests" ]
-    kill "$SERVICE_PID"
+    end_service
     rm -r "$SERVICE"
   done
   serve
@@ -315,9 +322,7 @@ once_in_the_end() {
   ends 0 p apply bmc --now
   same "$(stored "len(it['entries']), len({e['Message'] for e in it['entries']})")" "($all, $all)"
   same "$(queued entries delivered)" "$all"
-  kill "$SERVICE_PID"
-  wait "$SERVICE_PID" || true # of the signal
-  unset SERVICE_PID
+  end_service
   rm -r "$SERVICE" "$REGISTRY.redfish-entries"
   same "$first" "$2"
 }
@@ -484,8 +489,7 @@ LINES
   same "$(readlink "/proc/$pid/exe")" "$POISONCTL"
   # PR_SET_DUMPABLE(2const): then its files in /proc belong to root.
   same "$(stat -c %u "/proc/$pid/environ")" 0
-  kill "$pid"
-  wait "$shell" || true
+  end_job "$shell" "$pid"
 }
 
 @test "the service of the tests is one that other clients understand" {
