@@ -729,20 +729,28 @@ namespace {
 
 // What of the record table is read in one go.
 struct RecordPage {
-  const ByteRange* after;  // null: from the first one on
-  std::int64_t limit;      // negative: all of them
+  std::optional<ByteRange> about;  // only records that overlap it
+  std::optional<ByteRange> after;  // of the last record before this page
+  std::int64_t limit;              // negative: all of them
 };
 
 Result<std::vector<Record>> read_records(const Database& db, const RecordPage& page) {
-  auto statement = db.prepare(
-      fmt::format("SELECT {} FROM record {} ORDER BY address, size LIMIT ?3", kRecordColumns,
-                  page.after == nullptr ? "" : "WHERE (address, size) > (?1, ?2)"));
+  // Without a bound that is not asked for: SQLite would look at every row for it.
+  const std::string query =
+      fmt::format("SELECT {} FROM record WHERE {} AND {} ORDER BY address, size LIMIT ?5",
+                  kRecordColumns, page.about ? "address < ?1 AND address + size > ?2" : "TRUE",
+                  page.after ? "(address, size) > (?3, ?4)" : "TRUE");
+  auto statement = db.prepare(query);
   if (!statement) return statement.error();
-  statement->bind(3, page.limit);
-  if (page.after != nullptr) {
-    statement->bind(1, to_signed(page.after->begin().value()))
-        .bind(2, to_signed(page.after->size()));
+  if (page.about) {
+    statement->bind(1, to_signed(page.about->end().value()))
+        .bind(2, to_signed(page.about->begin().value()));
   }
+  if (page.after) {
+    statement->bind(3, to_signed(page.after->begin().value()))
+        .bind(4, to_signed(page.after->size()));
+  }
+  statement->bind(5, page.limit);
   std::vector<Record> records;
   for (;;) {
     const auto row = statement->step();
@@ -754,25 +762,34 @@ Result<std::vector<Record>> read_records(const Database& db, const RecordPage& p
   }
 }
 
-}  // namespace
-
-Result<std::vector<Record>> Store::records() {
-  return read_records(connection_->db, {.after = nullptr, .limit = -1});
-}
-
-Result<void> Store::for_each_record(const std::function<bool(const Record&)>& visit) {
+Result<void> visit_records(const Database& db, const std::optional<ByteRange>& about,
+                           const std::function<bool(const Record&)>& visit) {
   constexpr std::int64_t kPage = 1024;
-  std::optional<ByteRange> last;
+  RecordPage next{.about = about, .after = {}, .limit = kPage};
   for (;;) {
-    const auto page =
-        read_records(connection_->db, {.after = last ? &*last : nullptr, .limit = kPage});
+    const auto page = read_records(db, next);
     if (!page) return page.error();
     for (const Record& record : *page) {
       if (!visit(record)) return {};
     }
     if (page->size() < kPage) return {};
-    last = page->back().range;
+    next.after = page->back().range;
   }
+}
+
+}  // namespace
+
+Result<std::vector<Record>> Store::records() {
+  return read_records(connection_->db, {.about = {}, .after = {}, .limit = -1});
+}
+
+Result<void> Store::for_each_record(const std::function<bool(const Record&)>& visit) {
+  return visit_records(connection_->db, std::nullopt, visit);
+}
+
+Result<void> Store::for_each_record_about(const ByteRange& range,
+                                          const std::function<bool(const Record&)>& visit) {
+  return visit_records(connection_->db, range, visit);
 }
 
 namespace {

@@ -134,6 +134,9 @@ class Store {
   // Calls `visit` for each record in the same order until it returns false. In little memory; what
   // others write meanwhile can be among those that are still to come.
   Result<void> for_each_record(const std::function<bool(const Record&)>& visit);
+  // Only those whose ranges overlap `range`.
+  Result<void> for_each_record_about(const ByteRange& range,
+                                     const std::function<bool(const Record&)>& visit);
   // The same for events in the order of their ids, of those that are there now; for those about
   // ranges that overlap `range`; and for those that name no place on this host: evidence without a
   // range, and events of other hosts.

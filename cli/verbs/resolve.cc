@@ -24,8 +24,8 @@ void add_options(po::options_description& options) {
 Result<std::vector<ByteRange>> records_within(Store& store, const ByteRange& wanted) {
   std::vector<ByteRange> inside;
   std::optional<ByteRange> crossing;
-  auto read = store.for_each_record([&](const Record& record) {
-    if (!record.range.overlaps(wanted) || record.condition == Condition::kResolved) return true;
+  auto read = store.for_each_record_about(wanted, [&](const Record& record) {
+    if (record.condition == Condition::kResolved) return true;
     if (wanted.contains(record.range)) {
       inside.push_back(record.range);
     } else {

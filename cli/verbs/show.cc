@@ -95,8 +95,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   bool any = false;
   const auto quarantine = invocation.quarantine(*store);
   if (!quarantine) return quarantine.error();
-  auto read = store->for_each_record([&](const Record& stored) {
-    if (!stored.range.overlaps(wanted)) return true;
+  auto read = store->for_each_record_about(wanted, [&](const Record& stored) {
     any = true;
     Record record = stored;
     static_cast<void>(quarantine->apply(record));

@@ -222,6 +222,34 @@ TEST_F(StoreTest, RecordsComeByAddressThenSizeUntilTheVisitorHasEnough) {
   EXPECT_EQ(visits, 2);
 }
 
+TEST_F(StoreTest, RecordsAboutARangeAreThoseThatOverlapIt) {
+  auto store = Store::open(path(), Mode::kCreate);
+  ASSERT_TRUE(store.ok());
+  // More than are read in one go; one of them begins far before it.
+  std::vector<Event> events = {event_of(kUncorrected, range(0x1000, 0x7ffffff))};
+  for (std::uint64_t pfn = 2; pfn < 4000; ++pfn) {
+    events.push_back(event_of(kUncorrected, frame_at(pfn)));
+  }
+  ASSERT_TRUE(append(*store, kBoot1, events).ok());
+  const ByteRange wanted = range(0x200800, 0xa007ff);
+  std::vector<ByteRange> expected;
+  for (const Record& record : records_of(*store)) {
+    if (record.range.overlaps(wanted)) expected.push_back(record.range);
+  }
+  ASSERT_EQ(expected.size(), 2050U);
+  std::vector<ByteRange> told;
+  const auto read = store->for_each_record_about(wanted, [&](const Record& record) {
+    told.push_back(record.range);
+    return true;
+  });
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(told, expected);
+  int visits = 0;
+  ASSERT_TRUE(
+      store->for_each_record_about(wanted, [&](const Record&) { return ++visits < 2; }).ok());
+  EXPECT_EQ(visits, 2);
+}
+
 TEST_F(StoreTest, EventsAboutARangeAreThoseThatOverlapIt) {
   auto store = Store::open(path(), Mode::kCreate);
   ASSERT_TRUE(store.ok());
