@@ -5,7 +5,8 @@
 #
 #   --cached       let a compiler cache serve both builds, where one is set up (CMAKE_CXX_COMPILER_LAUNCHER): then
 #                  only what links, strips and packs is done twice
-#   --first DIR    the first build is there already, with packages of this commit
+#   --first DIR    the first build is there already, with packages of this commit, compiled as the second will be: objects
+#                  from a compiler cache that serves several folders have one of them in their debug information
 #
 # Without a form: both. The second build is in another folder, later, with another umask, locale, time zone, number of
 # jobs and, without --cached, home folder. Exit status: 0 the same; 1 not the same, and both are kept to be compared, with diffoscope

@@ -14,6 +14,7 @@ FLOOD = 5_000
 FRAMES = 16
 # Ten seconds of a failing DIMM. Emulated processors may not manage the rate.
 CORRECTED_RATE, CORRECTED_SECONDS = 10_000, 10
+CHECKS = "/run/checks"  # how many were sent, once all are
 # Of an instance of the ring buffer that nobody reads.
 WITNESS = "/sys/kernel/tracing/instances/witness"
 # A frame is free for a moment between two errors. So the storm has a processor and a node of its
@@ -63,35 +64,56 @@ def corrected_storm(bench: Bench, guest: rig.Guest, tool: Poisonctl, watch: Watc
                     ) -> int:
     """Corrected machine checks at the same time as one error that is not. Returns how many the kernel
     traced: before that it drops those that it has no room for (mce/genpool.c)."""
-    # It prints each of them at level 0: a serial port would be all that is measured.
-    guest.check("echo 0 >/proc/sys/kernel/printk")
-    guest.check(f"mkdir {WITNESS} && echo 8 >{WITNESS}/buffer_size_kb && "
-                f"echo 1 >{WITNESS}/events/mce/mce_record/enable")
-    places = " ".join(f"{frame // 4096:#x}" for frame in
-                      choose_free_frames(guest, FRAMES, avoid=[lost_data], seed=3))
     guest.check("taskset -p 2 $(cat /run/watch.pid)")  # the injector is on CPU 0
     before = cpu_seconds(guest)
-    guest.check("rm -f /run/checks; (poison_memory checks "
-                f"{CORRECTED_RATE} {CORRECTED_SECONDS} {places} >/run/checks) >/dev/null 2>&1 &")
+    start_corrected(guest, CORRECTED_SECONDS, avoid=[lost_data])
     time.sleep(CORRECTED_SECONDS / 4)
     early = peak_mib(guest)
     poison_by_injector(guest, [lost_data])
     watch.wait_for_events(tool, lost_data, 1)
-    expect(not guest.check("cat /run/checks"), "the storm was over before the error was seen")
-    deadline = time.monotonic() + 10 * CORRECTED_SECONDS
-    while not (said := guest.check("cat /run/checks").split()):
+    expect(not guest.check(f"cat {CHECKS}"), "the storm was over before the error was seen")
+    storm = end_of_corrected(guest, 10 * CORRECTED_SECONDS)
+    late = peak_mib(guest)
+    guest.check("taskset -p 1 $(cat /run/watch.pid)")
+    bench.say(f"{storm}; watch used {cpu_seconds(guest) - before:.1f} s of "
+              f"CPU, {early:.1f} MiB at most after a quarter, {late:.1f} at the end")
+    expect(late < early + 4, f"watch grew from {early:.1f} to {late:.1f} MiB")
+    return storm.traced
+
+
+@dataclasses.dataclass(frozen=True)
+class CorrectedStorm:
+    """What became of corrected machine checks."""
+    sent: int
+    traced: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (f"{self.sent} corrected errors in {self.seconds:.0f} s, {self.traced} traced, "
+                f"{self.traced / self.seconds:.0f} a second")
+
+
+def start_corrected(guest: rig.Guest, seconds: int, avoid: list[int]) -> None:
+    """Machine checks at a few frames, while a second instance of the trace counts them."""
+    # The kernel prints each of them at level 0: a serial port would be all that is measured.
+    guest.check("echo 0 >/proc/sys/kernel/printk")
+    guest.check(f"mkdir {WITNESS} && echo 8 >{WITNESS}/buffer_size_kb && "
+                f"echo 1 >{WITNESS}/events/mce/mce_record/enable")
+    places = " ".join(f"{frame // 4096:#x}" for frame in
+                      choose_free_frames(guest, FRAMES, avoid=avoid, seed=3))
+    guest.check(f"rm -f {CHECKS}; (poison_memory checks {CORRECTED_RATE} {seconds} {places} "
+                f">{CHECKS}) >/dev/null 2>&1 &")
+
+
+def end_of_corrected(guest: rig.Guest, patience: float) -> CorrectedStorm:
+    """When it is over, and watch has read all of it."""
+    deadline = time.monotonic() + patience
+    while not (said := guest.check(f"cat {CHECKS}").split()):
         expect(time.monotonic() < deadline, "the storm of corrected errors does not end")
         time.sleep(0.5)
     traced = entries(guest, WITNESS, "entries|overrun")
     wait_until_read(guest)
-    late = peak_mib(guest)
-    guest.check("taskset -p 1 $(cat /run/watch.pid)")
-    seconds = int(said[1]) / 1000
-    bench.say(f"{said[0]} corrected errors in {seconds:.0f} s, {traced} traced, "
-              f"{traced / seconds:.0f} a second; watch used {cpu_seconds(guest) - before:.1f} s of "
-              f"CPU, {early:.1f} MiB at most after a quarter, {late:.1f} at the end")
-    expect(late < early + 4, f"watch grew from {early:.1f} to {late:.1f} MiB")
-    return traced
+    return CorrectedStorm(int(said[0]), traced, int(said[1]) / 1000)
 
 
 def account(bench: Bench, corrected: int) -> None:
