@@ -236,12 +236,12 @@ class World:
         where = [] if step.on_this_machine else ["--sysroot", f"{self.folder}/machine"]
         return [self.options.poisonctl, "--registry", f"{self.folder}/registry/r.db", *where, *words]
 
-    def run(self, step, before=(), environment=None):
+    def run(self, step, before=()):
         if step.on_this_machine:
             before = [*self.in_place_of_this_machine(), *before]
         process = subprocess.run(
             [*before, *self.command(step)], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
-            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin", **(environment or {})}, check=False)
+            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, check=False)
         out, err = (text.decode(errors="replace").replace(self.folder, "")
                     for text in (process.stdout, process.stderr))
         return Ran(process.returncode, out, err)
@@ -562,13 +562,17 @@ class Matrix:
 
     PER_STEP = 40
 
+    def with_allocations(self, step, **variables):
+        """For the program of the step alone: env comes after what gives it mounts of its own, and call_faults, which
+        ends what waits for a signal, is static."""
+        before = ["env", f"LD_PRELOAD={self.options.alloc}", *(f"{name}={value}" for name, value in variables.items())]
+        return [*before, self.options.calls, *step.options] if step.options else before
+
     def allocations_of(self, step):
         world, end = self.world(), self.ends[step.name]
         world.restore(end.state)
-        if step.options:
-            return []  # ends by a signal of call_faults
         count = f"{self.work}/allocations-{threading.get_ident()}"
-        world.run(step, environment={"LD_PRELOAD": self.options.alloc, "ALLOC_COUNT": count})
+        world.run(step, self.with_allocations(step, ALLOC_COUNT=count))
         with open(count, encoding="ascii") as file:
             total = int(file.read())
         few = self.PER_STEP // 4 if step.pauses else self.PER_STEP
@@ -584,10 +588,8 @@ class Matrix:
     def allocation_case(self, step, position, ever):
         world, end = self.world(), self.ends[step.name]
         world.restore(end.state)
-        environment = {"LD_PRELOAD": self.options.alloc, "ALLOC_AT": str(position)}
-        if ever:
-            environment["ALLOC_EVER"] = "1"
-        ran = world.run(step, environment=environment)
+        variables = {"ALLOC_AT": position, **({"ALLOC_EVER": 1} if ever else {})}
+        ran = world.run(step, self.with_allocations(step, **variables))
         checker = Checker(world, step, end)
         if ran.status == self.DIED_IN_LIBCRYPTO:
             self.died_in_libcrypto += 1
