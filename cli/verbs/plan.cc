@@ -19,7 +19,7 @@ namespace {
 struct BackendPlan {
   const Backend* backend;
   Availability availability;
-  Plan plan;
+  Plan plan;  // of one that is available
 };
 
 Result<std::vector<const Backend*>> chosen_backends(const std::vector<std::string>& names) {
@@ -37,10 +37,14 @@ Result<std::vector<const Backend*>> chosen_backends(const std::vector<std::strin
   return chosen;
 }
 
-// A backend that is not available covers nothing, and says so for every byte.
-Plan plan_of_unavailable(const RetireList& list, const std::string& reason) {
+// A backend that is not available covers nothing, and says so for every byte. That is as large as
+// the list and often needed in no form: so it is made when it is.
+Plan take_plan(BackendPlan& made, const RetireList& list) {
+  if (made.availability.available) return std::move(made.plan);
   Plan plan{.covered = {}, .refused = list.refused, .side_effects = {}, .artifact = {}};
-  for (const ByteRange& range : list.frames.ranges()) plan.refused.push_back({range, reason});
+  for (const ByteRange& range : list.frames.ranges()) {
+    plan.refused.push_back({range, made.availability.reason});
+  }
   return plan;
 }
 
@@ -52,10 +56,7 @@ Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
   if (carries && made.availability.available && !handover) {
     made.availability = {false, "the list cannot be signed: " + handover.error().message};
   }
-  if (!made.availability.available) {
-    made.plan = plan_of_unavailable(list, made.availability.reason);
-    return made;
-  }
+  if (!made.availability.available) return made;
   auto plan = backend.plan({.list = list,
                             .command_line = command_line,
                             .handover = carries ? std::string_view(handover->blob) : ""},
@@ -65,15 +66,16 @@ Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
   return made;
 }
 
-Json plan_json(const BackendPlan& made) {
+Json plan_json(BackendPlan& made, const RetireList& list) {
+  const Plan plan = take_plan(made, list);
   return {{"name", made.backend->name()},
           {"reach", to_word(made.backend->reach())},
           {"available", made.availability.available},
           {"reason", made.availability.reason},
-          {"covered", to_json(made.plan.covered)},
-          {"refused", to_json(made.plan.refused)},
-          {"side_effects", made.plan.side_effects},
-          {"artifact", made.backend->is_binary({}) ? Json() : Json(made.plan.artifact)}};
+          {"covered", to_json(plan.covered)},
+          {"refused", to_json(plan.refused)},
+          {"side_effects", plan.side_effects},
+          {"artifact", made.backend->is_binary({}) ? Json() : Json(plan.artifact)}};
 }
 
 std::string plan_text(const BackendPlan& made) {
@@ -121,8 +123,8 @@ std::string lines_of(const std::vector<std::string>& texts) {
 
 // For eval: poisonctl(8) has the variables. Each is always set, so that none is left from a run
 // before.
-std::string plan_shell(const BackendPlan& made) {
-  const Plan& plan = made.plan;
+std::string plan_shell(BackendPlan& made, const RetireList& list) {
+  const Plan plan = take_plan(made, list);
   const std::string prefix = "POISONCTL_" + shell_name(made.backend->name()) + "_";
   const auto refused_range = [](const Refusal& refusal) -> const ByteRange& {
     return refusal.range;
@@ -143,13 +145,13 @@ std::string plan_shell(const BackendPlan& made) {
          shell_assignment(prefix + "ARTIFACT", artifact);
 }
 
-std::string plans_shell(const std::vector<BackendPlan>& plans, std::uint64_t generation,
+std::string plans_shell(std::vector<BackendPlan>& plans, const RetireList& list,
                         ExitStatus status) {
   std::string names;
-  std::string text = shell_assignment("POISONCTL_GENERATION", generation);
-  for (const BackendPlan& made : plans) {
+  std::string text = shell_assignment("POISONCTL_GENERATION", list.generation);
+  for (BackendPlan& made : plans) {
     names += fmt::format("{}{}", names.empty() ? "" : " ", made.backend->name());
-    text += plan_shell(made);
+    text += plan_shell(made, list);
   }
   return text + shell_assignment("POISONCTL_BACKENDS", names) +
          shell_assignment("POISONCTL_STATUS", static_cast<std::uint64_t>(status));
@@ -196,10 +198,10 @@ Result<ExitStatus> run(Invocation& invocation) {
   const ExitStatus status = refused ? kExitFindings : kExitDone;
   Output& output = invocation.output();
   if (invocation.has("shell")) {
-    output.text(plans_shell(plans, list->generation, status));
+    output.text(plans_shell(plans, *list, status));
   } else if (output.json()) {
     Json shown = Json::array();
-    for (const BackendPlan& made : plans) shown.push_back(plan_json(made));
+    for (BackendPlan& made : plans) shown.push_back(plan_json(made, *list));
     output.object({{"schema", "poisonctl/plan-v1"},
                    {"generation", list->generation},
                    {"backends", std::move(shown)}});
