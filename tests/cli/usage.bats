@@ -101,3 +101,15 @@ END
   ends 64 p list $'--\033[2J'
   [[ "$stderr" != *$'\033'* ]]
 }
+
+@test "AFL++ begins with each verb and each option" {
+  local verb option lines words
+  words=$(grep -v '^#' "$HERE/../fuzz/afl_arguments.txt")
+  for option in $(p --help | grep -o -- '--[a-z][a-z-]*' | sort -u); do says "$words" "$option"; done
+  for verb in $(p --help | sed -n '/^Verbs/,/^$/s/^  \([a-z][a-z]*\).*/\1/p'); do
+    lines=$(grep -E "(^|registry.db |machine )$verb( |$)" <<<"$words") || { echo "no line with $verb" >&2; return 1; }
+    for option in $(p "$verb" --help | sed '/^Options of every verb/,$d' | grep -o '^ .*' | grep -o '^ *\(-[a-zA-Z] \[ \)\?--[a-z-]*' | grep -o -- '--.*'); do
+      says "$lines" "$option"
+    done
+  done
+}
