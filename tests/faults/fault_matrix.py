@@ -237,11 +237,13 @@ class World:
         return [self.options.poisonctl, "--registry", f"{self.folder}/registry/r.db", *where, *words]
 
     def run(self, step, before=(), environment=None):
+        # By env(1): what makes the mounts is no part of the step, and has to have its memory.
+        before = ["env", *(f"{name}={value}" for name, value in (environment or {}).items()), *before]
         if step.on_this_machine:
             before = [*self.in_place_of_this_machine(), *before]
         process = subprocess.run(
             [*before, *self.command(step)], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
-            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin", **(environment or {})}, check=False)
+            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, check=False)
         out, err = (text.decode(errors="replace").replace(self.folder, "")
                     for text in (process.stdout, process.stderr))
         return Ran(process.returncode, out, err)
@@ -565,10 +567,8 @@ class Matrix:
     def allocations_of(self, step):
         world, end = self.world(), self.ends[step.name]
         world.restore(end.state)
-        if step.options:
-            return []  # ends by a signal of call_faults
         count = f"{self.work}/allocations-{threading.get_ident()}"
-        world.run(step, environment={"LD_PRELOAD": self.options.alloc, "ALLOC_COUNT": count})
+        world.run(step, self.driven(step), {"LD_PRELOAD": self.options.alloc, "ALLOC_COUNT": count})
         with open(count, encoding="ascii") as file:
             total = int(file.read())
         few = self.PER_STEP // 4 if step.pauses else self.PER_STEP
@@ -579,6 +579,10 @@ class Matrix:
         # One of the two, in turn.
         return [(position, (position // pace) % 2 == 1) for position in range(1, total + 1, pace)]
 
+    def driven(self, step):
+        """What a step needs of call_faults to end. That is a static program: the preload is not in it."""
+        return [self.options.calls, *step.options] if step.options else []
+
     DIED_IN_LIBCRYPTO = 98  # alloc_faults.c
 
     def allocation_case(self, step, position, ever):
@@ -587,7 +591,7 @@ class Matrix:
         environment = {"LD_PRELOAD": self.options.alloc, "ALLOC_AT": str(position)}
         if ever:
             environment["ALLOC_EVER"] = "1"
-        ran = world.run(step, environment=environment)
+        ran = world.run(step, self.driven(step), environment)
         checker = Checker(world, step, end)
         if ran.status == self.DIED_IN_LIBCRYPTO:
             self.died_in_libcrypto += 1
