@@ -360,6 +360,9 @@ class Checker:
             usual = set(masked(self.end.ran.out).splitlines())
             other = [line for line in masked(ran.out).splitlines() if line not in usual]
             raise Broken(f"silently other output: {other[:3]} {ran.out[:100]!r}")
+        seen = self.end.events[0] + self.step.between
+        if self.step.between and events_in(f"{self.world.folder}/registry/r.db") < seen:
+            raise Broken(f"it says that all is done, but what it saw is not in the registry: {ran}")
         if warned or self.step.on_this_machine or self.step.name.startswith("replay"):
             return
         lacking = {name for name in self.end.after if name not in left}
