@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "backends/e820_forms.h"
@@ -189,7 +190,7 @@ void sort_refused(Plan& plan) {
             [](const auto& a, const auto& b) { return a.range < b.range; });
 }
 
-// The choice for a list, its refusals with those of the list and of void areas.
+// The choice for a list; its refusals are moved to those of the list and of void areas in `plan`.
 Choice choose(const RetireList& list, const E820Limits& limits, const Room& room, Plan& plan) {
   const RangeSet lost = list.frames.intersected_with(limits.void_areas.widened_to(list.page_shift));
   plan.refused = list.refused;
@@ -197,7 +198,8 @@ Choice choose(const RetireList& list, const E820Limits& limits, const Room& room
     plan.refused.push_back({range, reason_of({rule_of("kho-scratch"), range})});
   }
   Choice choice = choose_ranges(list, list.frames.minus(lost), limits.widening, room);
-  plan.refused.insert(plan.refused.end(), choice.refused.begin(), choice.refused.end());
+  std::move(choice.refused.begin(), choice.refused.end(), std::back_inserter(plan.refused));
+  choice.refused.clear();
   plan.covered = choice.covered;
   sort_refused(plan);
   return choice;

@@ -371,12 +371,17 @@ void Watcher::start_scan() {
 
 Result<void> Watcher::finish_scan() {
   if (!scan_.valid() || scan_.wait_for(seconds(0)) != std::future_status::ready) return {};
-  const auto found = scan_.get();
+  auto found = scan_.get();
   // The first scan is the one of the start: what happens right after it need not wait.
   if (scanned_) next_scan_ = Clock::now() + kShare * (Clock::now() - scan_started_);
   if (found) {
     scanned_ = true;
-    store_scan(*found);
+    not_stored_.reset();
+    if (auto stored = store_scan(*found); !stored) {
+      invocation_.output().warning(stored.error().message);
+      scan_wanted_ = "what the last scan found could not be stored";
+      not_stored_ = *std::move(found);
+    }
     return {};
   }
   if (!trace_ && !scanned_) return found.error();  // neither way works here
@@ -389,24 +394,21 @@ Result<void> Watcher::finish_scan() {
   return {};
 }
 
-void Watcher::store_scan(const KernelSourceResult& found) {
-  Output& output = invocation_.output();
-  if (found.events.empty()) return;
+Result<void> Watcher::store_scan(const KernelSourceResult& found) {
+  if (found.events.empty()) return {};
   auto provenance = invocation_.provenance("kernel");
-  if (!provenance) return output.warning(provenance.error().message);
+  if (!provenance) return provenance.error();
   provenance->source_version = provenance->kernel_release;
   const auto summary = store_events(invocation_, Store::Mode::kCreate, *provenance, found.events);
-  if (!summary) {
-    output.warning(summary.error().message);
-    scan_wanted_ = "what the last scan found could not be stored";
-    return;
-  }
+  if (!summary) return summary.error();
   if (summary->added != 0) {
-    output.note(fmt::format("{} poisoned in page flags: {} recorded, {} known from this boot",
-                            found.events.size(), summary->added, summary->known));
+    invocation_.output().note(
+        fmt::format("{} poisoned in page flags: {} recorded, {} known from this boot",
+                    found.events.size(), summary->added, summary->known));
   }
   invocation_.forget_memory_map();
   verify();
+  return {};
 }
 
 // What has been reported until now is stored before the program ends.
@@ -428,6 +430,15 @@ Result<void> Watcher::drain() {
   if (scan_.valid()) {
     scan_.wait();
     if (auto done = finish_scan(); !done) return done;
+  }
+  // The next kernel has other page flags, and this may be the end of this one.
+  if (not_stored_) {
+    if (const auto again = store_scan(*not_stored_); !again) {
+      return Error{ErrorCode::kCannotWrite,
+                   fmt::format("what page flags told could not be stored: {}; the next start on "
+                               "this boot finds it",
+                               again.error().message)};
+    }
   }
   if (verify_wanted_) verify();
   return trace_ ? trace_->remove() : Result<void>();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "backends/table.h"
 #include "cli/json.h"
@@ -19,7 +20,7 @@ namespace {
 struct BackendPlan {
   const Backend* backend;
   Availability availability;
-  Plan plan;  // of one that is available
+  Plan plan;  // of one that is not available, only while it is printed
 };
 
 Result<std::vector<const Backend*>> chosen_backends(const std::vector<std::string>& names) {
@@ -37,14 +38,10 @@ Result<std::vector<const Backend*>> chosen_backends(const std::vector<std::strin
   return chosen;
 }
 
-// A backend that is not available covers nothing, and says so for every byte. That is as large as
-// the list and often needed in no form: so it is made when it is.
-Plan take_plan(BackendPlan& made, const RetireList& list) {
-  if (made.availability.available) return std::move(made.plan);
+// A backend that is not available covers nothing, and says so for every byte.
+Plan plan_of_unavailable(const RetireList& list, const std::string& reason) {
   Plan plan{.covered = {}, .refused = list.refused, .side_effects = {}, .artifact = {}};
-  for (const ByteRange& range : list.frames.ranges()) {
-    plan.refused.push_back({range, made.availability.reason});
-  }
+  for (const ByteRange& range : list.frames.ranges()) plan.refused.push_back({range, reason});
   return plan;
 }
 
@@ -66,43 +63,43 @@ Result<BackendPlan> make_plan(const Backend& backend, const RetireList& list,
   return made;
 }
 
-Json plan_json(BackendPlan& made, const RetireList& list) {
-  const Plan plan = take_plan(made, list);
+Json plan_json(const BackendPlan& made) {
   return {{"name", made.backend->name()},
           {"reach", to_word(made.backend->reach())},
           {"available", made.availability.available},
           {"reason", made.availability.reason},
-          {"covered", to_json(plan.covered)},
-          {"refused", to_json(plan.refused)},
-          {"side_effects", plan.side_effects},
-          {"artifact", made.backend->is_binary({}) ? Json() : Json(plan.artifact)}};
+          {"covered", to_json(made.plan.covered)},
+          {"refused", to_json(made.plan.refused)},
+          {"side_effects", made.plan.side_effects},
+          {"artifact", made.backend->is_binary({}) ? Json() : Json(made.plan.artifact)}};
 }
 
-std::string plan_text(const BackendPlan& made) {
-  std::string text = fmt::format("\n{}: ", made.backend->name());
-  if (!made.availability.available)
-    return text + "not available: " + made.availability.reason + "\n";
+void print_text(Output& output, const BackendPlan& made) {
+  output.text(fmt::format("\n{}: ", made.backend->name()));
+  if (!made.availability.available) {
+    return output.line("not available: " + made.availability.reason);
+  }
   const Plan& plan = made.plan;
   const bool carries = made.backend->reach() == Reach::kCarries;
-  text += fmt::format("{} {} in {}, refuses {}\n", carries ? "carries" : "covers",
-                      to_human_size(plan.covered.bytes()),
-                      counted(plan.covered.ranges().size(), "range"), plan.refused.size());
+  output.line(fmt::format("{} {} in {}, refuses {}", carries ? "carries" : "covers",
+                          to_human_size(plan.covered.bytes()),
+                          counted(plan.covered.ranges().size(), "range"), plan.refused.size()));
   constexpr std::size_t kShownRanges = 20;
   std::size_t shown = 0;
   for (const ByteRange& range : plan.covered.ranges()) {
     if (++shown > kShownRanges) break;
-    text += fmt::format("  {}  {}\n", carries ? "carried" : "covered", to_text(range));
+    output.line(fmt::format("  {}  {}", carries ? "carried" : "covered", to_text(range)));
   }
   if (plan.covered.ranges().size() > kShownRanges) {
-    text += fmt::format("  {}  and {} more (--json lists all)\n", carries ? "carried" : "covered",
-                        plan.covered.ranges().size() - kShownRanges);
+    output.line(fmt::format("  {}  and {} more (--json lists all)", carries ? "carried" : "covered",
+                            plan.covered.ranges().size() - kShownRanges));
   }
   for (const Refusal& refusal : plan.refused) {
-    text += fmt::format("  REFUSED  {}: {}\n", to_text(refusal.range), refusal.reason);
+    output.line(fmt::format("  REFUSED  {}: {}", to_text(refusal.range), refusal.reason));
   }
-  for (const std::string& effect : plan.side_effects)
-    text += fmt::format("  effect   {}\n", effect);
-  return text;
+  for (const std::string& effect : plan.side_effects) {
+    output.line(fmt::format("  effect   {}", effect));
+  }
 }
 
 // "0x1000+4096 0x8000+8192": as 'poisonctl record' takes them.
@@ -117,21 +114,18 @@ std::string as_words(const Ranges& ranges, RangeOf range_of) {
   return words;
 }
 
-std::string lines_of(const std::vector<std::string>& texts) {
-  return fmt::format("{}", fmt::join(texts, "; "));
-}
-
 // For eval: poisonctl(8) has the variables. Each is always set, so that none is left from a run
 // before.
-std::string plan_shell(BackendPlan& made, const RetireList& list) {
-  const Plan plan = take_plan(made, list);
+std::string plan_shell(const BackendPlan& made) {
+  const Plan& plan = made.plan;
   const std::string prefix = "POISONCTL_" + shell_name(made.backend->name()) + "_";
   const auto refused_range = [](const Refusal& refusal) -> const ByteRange& {
     return refusal.range;
   };
-  std::vector<std::string> reasons;
+  std::string reasons;
   for (const Refusal& refusal : plan.refused) {
-    reasons.push_back(fmt::format("{}: {}", to_text(refusal.range), refusal.reason));
+    reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", to_text(refusal.range),
+                           refusal.reason);
   }
   std::string artifact = made.backend->is_binary({}) ? "" : plan.artifact;
   if (artifact.ends_with('\n')) artifact.pop_back();
@@ -140,21 +134,49 @@ std::string plan_shell(BackendPlan& made, const RetireList& list) {
          shell_assignment(prefix + "COVERED", as_words(plan.covered.ranges(), std::identity())) +
          shell_assignment(prefix + "COVERED_BYTES", plan.covered.bytes()) +
          shell_assignment(prefix + "REFUSED", as_words(plan.refused, refused_range)) +
-         shell_assignment(prefix + "REFUSED_REASONS", lines_of(reasons)) +
-         shell_assignment(prefix + "SIDE_EFFECTS", lines_of(plan.side_effects)) +
+         shell_assignment(prefix + "REFUSED_REASONS", reasons) +
+         shell_assignment(prefix + "SIDE_EFFECTS",
+                          fmt::format("{}", fmt::join(plan.side_effects, "; "))) +
          shell_assignment(prefix + "ARTIFACT", artifact);
 }
 
-std::string plans_shell(std::vector<BackendPlan>& plans, const RetireList& list,
-                        ExitStatus status) {
-  std::string names;
-  std::string text = shell_assignment("POISONCTL_GENERATION", list.generation);
+// Hands each plan to `print` and frees it: that of a million ranges takes hundreds of MiB. Those of
+// backends that are not available cannot fail, and are only made here.
+void print_each(std::vector<BackendPlan> plans, const RetireList& list,
+                const std::function<void(const BackendPlan&)>& print) {
   for (BackendPlan& made : plans) {
-    names += fmt::format("{}{}", names.empty() ? "" : " ", made.backend->name());
-    text += plan_shell(made, list);
+    if (!made.availability.available) {
+      made.plan = plan_of_unavailable(list, made.availability.reason);
+    }
+    print(made);
+    made.plan = {};
   }
-  return text + shell_assignment("POISONCTL_BACKENDS", names) +
-         shell_assignment("POISONCTL_STATUS", static_cast<std::uint64_t>(status));
+}
+
+void print_plans(Output& output, bool shell, std::vector<BackendPlan> plans, const RetireList& list,
+                 ExitStatus status) {
+  if (shell) {
+    output.text(shell_assignment("POISONCTL_GENERATION", list.generation));
+    std::string names;
+    print_each(std::move(plans), list, [&](const BackendPlan& made) {
+      names += fmt::format("{}{}", names.empty() ? "" : " ", made.backend->name());
+      output.text(plan_shell(made));
+    });
+    output.text(shell_assignment("POISONCTL_BACKENDS", names));
+    output.text(shell_assignment("POISONCTL_STATUS", static_cast<std::uint64_t>(status)));
+  } else if (output.json()) {
+    JsonStream stream(output, {{"schema", "poisonctl/plan-v1"}, {"generation", list.generation}});
+    stream.begin_list("backends");
+    print_each(std::move(plans), list,
+               [&](const BackendPlan& made) { stream.add(plan_json(made)); });
+    stream.end_list();
+    stream.end();
+  } else {
+    output.line(fmt::format("retire list of generation {}: {} in {}", list.generation,
+                            to_human_size(list.frames.bytes()),
+                            counted(list.frames.ranges().size(), "range")));
+    print_each(std::move(plans), list, [&](const BackendPlan& made) { print_text(output, made); });
+  }
 }
 
 void add_options(boost::program_options::options_description& options) {
@@ -173,7 +195,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!root) return root.error();
   const auto command_line = command_line_request(invocation);
   if (!command_line) return command_line.error();
-  const auto loaded = load_checked_list(invocation);
+  auto loaded = load_checked_list(invocation);
   if (!loaded) return loaded.error();
   const RetireList* const list = &loaded->checked.list;
   const bool carries = std::ranges::any_of(
@@ -181,6 +203,9 @@ Result<ExitStatus> run(Invocation& invocation) {
   const Result<MadeHandover> handover =
       carries ? make_handover(invocation, *loaded, HandoverUse::kLook) : MadeHandover{};
 
+  loaded->records = {};  // of a million frames they take more than the plans
+
+  // All are made before the first is printed: an error comes in place of the answer, not amid it.
   std::vector<BackendPlan> plans;
   bool refused = false;
   for (const Backend* backend : *backends) {
@@ -196,21 +221,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
 
   const ExitStatus status = refused ? kExitFindings : kExitDone;
-  Output& output = invocation.output();
-  if (invocation.has("shell")) {
-    output.text(plans_shell(plans, *list, status));
-  } else if (output.json()) {
-    Json shown = Json::array();
-    for (BackendPlan& made : plans) shown.push_back(plan_json(made, *list));
-    output.object({{"schema", "poisonctl/plan-v1"},
-                   {"generation", list->generation},
-                   {"backends", std::move(shown)}});
-  } else {
-    output.line(fmt::format("retire list of generation {}: {} in {}", list->generation,
-                            to_human_size(list->frames.bytes()),
-                            counted(list->frames.ranges().size(), "range")));
-    for (const BackendPlan& made : plans) output.text(plan_text(made));
-  }
+  print_plans(invocation.output(), invocation.has("shell"), std::move(plans), *list, status);
   return status;
 }
 

@@ -236,7 +236,9 @@ class World:
         where = [] if step.on_this_machine else ["--sysroot", f"{self.folder}/machine"]
         return [self.options.poisonctl, "--registry", f"{self.folder}/registry/r.db", *where, *words]
 
-    def run(self, step, before=()):
+    def run(self, step, before=(), environment=None):
+        # By env(1): what makes the mounts is no part of the step, and has to have its memory.
+        before = ["env", *(f"{name}={value}" for name, value in (environment or {}).items()), *before]
         if step.on_this_machine:
             before = [*self.in_place_of_this_machine(), *before]
         process = subprocess.run(
@@ -358,6 +360,9 @@ class Checker:
             usual = set(masked(self.end.ran.out).splitlines())
             other = [line for line in masked(ran.out).splitlines() if line not in usual]
             raise Broken(f"silently other output: {other[:3]} {ran.out[:100]!r}")
+        seen = self.end.events[0] + self.step.between
+        if self.step.between and events_in(f"{self.world.folder}/registry/r.db") < seen:
+            raise Broken(f"it says that all is done, but what it saw is not in the registry: {ran}")
         if warned or self.step.on_this_machine or self.step.name.startswith("replay"):
             return
         lacking = {name for name in self.end.after if name not in left}
@@ -562,17 +567,11 @@ class Matrix:
 
     PER_STEP = 40
 
-    def with_allocations(self, step, **variables):
-        """For the program of the step alone: env comes after what gives it mounts of its own, and call_faults, which
-        ends what waits for a signal, is static."""
-        before = ["env", f"LD_PRELOAD={self.options.alloc}", *(f"{name}={value}" for name, value in variables.items())]
-        return [*before, self.options.calls, *step.options] if step.options else before
-
     def allocations_of(self, step):
         world, end = self.world(), self.ends[step.name]
         world.restore(end.state)
         count = f"{self.work}/allocations-{threading.get_ident()}"
-        world.run(step, self.with_allocations(step, ALLOC_COUNT=count))
+        world.run(step, self.driven(step), {"LD_PRELOAD": self.options.alloc, "ALLOC_COUNT": count})
         with open(count, encoding="ascii") as file:
             total = int(file.read())
         few = self.PER_STEP // 4 if step.pauses else self.PER_STEP
@@ -583,13 +582,19 @@ class Matrix:
         # One of the two, in turn.
         return [(position, (position // pace) % 2 == 1) for position in range(1, total + 1, pace)]
 
+    def driven(self, step):
+        """What a step needs of call_faults to end. That is a static program: the preload is not in it."""
+        return [self.options.calls, *step.options] if step.options else []
+
     DIED_IN_LIBCRYPTO = 98  # alloc_faults.c
 
     def allocation_case(self, step, position, ever):
         world, end = self.world(), self.ends[step.name]
         world.restore(end.state)
-        variables = {"ALLOC_AT": position, **({"ALLOC_EVER": 1} if ever else {})}
-        ran = world.run(step, self.with_allocations(step, **variables))
+        environment = {"LD_PRELOAD": self.options.alloc, "ALLOC_AT": str(position)}
+        if ever:
+            environment["ALLOC_EVER"] = "1"
+        ran = world.run(step, self.driven(step), environment)
         checker = Checker(world, step, end)
         if ran.status == self.DIED_IN_LIBCRYPTO:
             self.died_in_libcrypto += 1
