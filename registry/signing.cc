@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
 #include "registry/posix_file.h"
 
@@ -55,9 +56,16 @@ Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
   EVP_PKEY* made = nullptr;
   const std::unique_ptr<OSSL_DECODER_CTX, FreeDecoder> decoder(OSSL_DECODER_CTX_new_for_pkey(
       &made, "PEM", "PrivateKeyInfo", "ED25519", EVP_PKEY_KEYPAIR, nullptr, nullptr));
-  const unsigned char* data = bytes_of(pem);
-  std::size_t size = pem.size();
-  const bool decoded = decoder && OSSL_DECODER_from_data(decoder.get(), &data, &size) == 1;
+  if (!decoder || OSSL_DECODER_CTX_get_num_decoders(decoder.get()) == 0) {
+    return Error{ErrorCode::kIo, path + ": OpenSSL cannot read the key: out of memory"};
+  }
+  // What is wrong with the key is wrong the second time, too.
+  const auto decode = [&] {
+    const unsigned char* data = bytes_of(pem);
+    std::size_t size = pem.size();
+    return OSSL_DECODER_from_data(decoder.get(), &data, &size) == 1;
+  };
+  const bool decoded = decode() || decode();
   KeyHandle key(made);
   if (!decoded || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519) {
     return Error{ErrorCode::kBadData,
@@ -170,11 +178,19 @@ bool is_signed_by(std::string_view public_key, std::string_view message,
   if (public_key.size() != kPublicKeyBytes || signature.size() != kSignatureBytes) return false;
   const KeyHandle key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, bytes_of(public_key),
                                                   public_key.size()));
-  const std::unique_ptr<EVP_MD_CTX, FreeDigest> context(EVP_MD_CTX_new());
-  return key && context &&
-         EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
-         EVP_DigestVerify(context.get(), bytes_of(signature), signature.size(), bytes_of(message),
-                          message.size()) == 1;
+  // One-shot: Ed25519 takes a context for one message (EVP_DigestVerify(3)).
+  const auto fits = [&] {
+    const std::unique_ptr<EVP_MD_CTX, FreeDigest> context(EVP_MD_CTX_new());
+    if (!key || !context ||
+        EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) != 1) {
+      throw std::bad_alloc();
+    }
+    return EVP_DigestVerify(context.get(), bytes_of(signature), signature.size(), bytes_of(message),
+                            message.size()) == 1;
+  };
+  // OpenSSL does not tell want of memory from a signature that does not fit: nobody is to be said
+  // to have changed a file for that.
+  return fits() || fits();
 }
 
 }  // namespace poisonctl

@@ -49,7 +49,7 @@ std::string public_key_pem(std::string_view public_key);
 std::optional<std::string> public_key_from_pem(const std::string& pem);
 
 // Whether `signature` is of `message` by the holder of `public_key` (32 bytes). False for anything
-// malformed.
+// malformed. Without memory to tell: std::bad_alloc.
 bool is_signed_by(std::string_view public_key, std::string_view message,
                   std::string_view signature);
 
