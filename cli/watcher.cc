@@ -315,7 +315,12 @@ void Watcher::verify() {
   const auto start = Clock::now();
   verify_wanted_ = false;
   const auto verified = verify_records(invocation_);
-  if (!verified) invocation_.output().warning(verified.error().message);
+  if (!verified) {
+    invocation_.output().warning(verified.error().message);
+  } else if (verified->not_stored) {
+    invocation_.output().warning("what became of the frames is not stored: " +
+                                 *verified->not_stored);
+  }
   next_verification_ = Clock::now() + kShare * (Clock::now() - start);
 }
 
