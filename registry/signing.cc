@@ -59,13 +59,9 @@ Result<KeyHandle> from_pem(const std::string& pem, const std::string& path) {
   if (!decoder || OSSL_DECODER_CTX_get_num_decoders(decoder.get()) == 0) {
     return Error{ErrorCode::kIo, path + ": OpenSSL cannot read the key: out of memory"};
   }
-  // What is wrong with the key is wrong the second time, too.
-  const auto decode = [&] {
-    const unsigned char* data = bytes_of(pem);
-    std::size_t size = pem.size();
-    return OSSL_DECODER_from_data(decoder.get(), &data, &size) == 1;
-  };
-  const bool decoded = decode() || decode();
+  const unsigned char* data = bytes_of(pem);
+  std::size_t size = pem.size();
+  const bool decoded = OSSL_DECODER_from_data(decoder.get(), &data, &size) == 1;
   KeyHandle key(made);
   if (!decoded || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519) {
     return Error{ErrorCode::kBadData,
@@ -189,8 +185,10 @@ bool is_signed_by(std::string_view public_key, std::string_view message,
                             message.size()) == 1;
   };
   // OpenSSL does not tell want of memory from a signature that does not fit: nobody is to be said
-  // to have changed a file for that.
-  return fits() || fits();
+  // to have changed a file for that, so what does not fit is looked at twice.
+  bool found = fits();
+  if (!found) found = fits();
+  return found;
 }
 
 }  // namespace poisonctl
