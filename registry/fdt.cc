@@ -20,9 +20,91 @@ constexpr std::size_t kVersionAt = 20;
 constexpr std::size_t kOldestAt = 24;
 constexpr std::uint64_t kVersion = 17;
 constexpr std::uint64_t kOldest = 16;
+constexpr std::size_t kStructureAt = 8;
+constexpr std::size_t kStringsAt = 12;
+constexpr std::size_t kStringsSizeAt = 32;
+constexpr std::size_t kStructureSizeAt = 36;
+// Names of properties have at most 31 characters (2.2.4.1), and real trees have longer ones.
+constexpr std::size_t kLongestName = 255;
 
 Error bad(const std::string& shown, std::string_view what) {
   return {ErrorCode::kBadData, fmt::format("{}: {}", shown, what)};
+}
+
+std::uint64_t cell_at(std::string_view blob, std::uint64_t at) {
+  return number(blob.substr(at, kCell));
+}
+
+// What `at` is rounded up to: all in a structure block begins at a multiple of a cell (5.4).
+std::uint64_t aligned(std::uint64_t at) { return (at + kCell - 1) / kCell * kCell; }
+
+bool has_short_name(std::string_view names) {
+  return names.substr(0, kLongestName + 1).find('\0') != std::string_view::npos;
+}
+
+// Goes once through the structure block of `blob`, which is a header and as long as that says. What
+// libfdt would not survive is an error:
+// - a length with which the end of a property wraps around: fdt_next_tag() of libfdt 1.6.1 and
+//   before goes back and never ends; later ones overflow an int in places (dtc issue 188);
+// - a block that is not aligned (dtc issue 178);
+// - long names: fdt_check_full() looks for the end of each, in all for minutes.
+// Whether the tags are in a sound order is for libfdt to say.
+Result<void> check_structure(std::string_view blob, const std::string& shown) {
+  const std::uint64_t begin = cell_at(blob, kStructureAt);
+  const std::uint64_t size = cell_at(blob, kStructureSizeAt);
+  const std::uint64_t strings = cell_at(blob, kStringsAt);
+  const std::uint64_t strings_size = cell_at(blob, kStringsSizeAt);
+  if (begin % kCell != 0 || begin > blob.size() || size > blob.size() - begin) {
+    return bad(shown,
+               fmt::format("says at offset {} that its structure is at {}, and at offset {} "
+                           "that it has {} bytes; expected a multiple of {}, within {} bytes",
+                           kStructureAt, begin, kStructureSizeAt, size, kCell, blob.size()));
+  }
+  if (strings > blob.size() || strings_size > blob.size() - strings) {
+    return bad(shown, fmt::format("says at offset {} that its strings are at {}, and at offset {} "
+                                  "that they have {} bytes; it has {}",
+                                  kStringsAt, strings, kStringsSizeAt, strings_size, blob.size()));
+  }
+  const std::string_view names = blob.substr(strings, strings_size);
+  const std::uint64_t end = begin + size;
+  std::uint64_t next = 0;
+  for (std::uint64_t at = begin; at < end; at = next) {
+    const auto cut = [&] {
+      return bad(shown, fmt::format("what begins at offset {} does not end before {}, where its "
+                                    "structure does",
+                                    at, end));
+    };
+    if (end - at < kCell) return cut();
+    next = at + kCell;
+    switch (cell_at(blob, at)) {
+      case FDT_BEGIN_NODE: {
+        const std::size_t length = blob.substr(next, end - next).find('\0');
+        if (length == std::string_view::npos) return cut();
+        next = aligned(next + length + 1);
+        break;
+      }
+      case FDT_PROP: {
+        constexpr std::uint64_t kFixed = 2 * kCell;  // the length, and where the name is
+        if (end - next < kFixed) return cut();
+        const std::uint64_t length = cell_at(blob, next);
+        const std::uint64_t name = cell_at(blob, next + kCell);
+        if (length > end - next - kFixed) return cut();
+        if (name >= names.size() || !has_short_name(names.substr(name))) {
+          return bad(shown,
+                     fmt::format("the property at offset {} has its name at {} of {} bytes of "
+                                 "strings; expected one of at most {} bytes and a NUL",
+                                 at, name, names.size(), kLongestName));
+        }
+        next = aligned(next + kFixed + length);
+        break;
+      }
+      case FDT_END:
+        return {};
+      default:  // of 4 bytes, or none that libfdt knows
+        break;
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -51,6 +133,7 @@ Result<Tree> Tree::parse(std::string_view blob, std::size_t limit, const std::st
                                   "expected {} and {}",
                                   kVersionAt, version, oldest, kVersion, kOldest));
   }
+  if (auto sound = check_structure(blob.substr(0, size), shown); !sound) return sound.error();
   Tree tree;
   tree.size_ = static_cast<std::size_t>(size);
   tree.words_.resize(tree.size_ / sizeof(std::uint64_t) + 1);

@@ -116,39 +116,42 @@ std::string as_words(const Ranges& ranges, RangeOf range_of) {
 
 // For eval: poisonctl(8) has the variables. Each is always set, so that none is left from a run
 // before.
-std::string plan_shell(const BackendPlan& made) {
+void add_shell(std::vector<std::string>& assignments, const BackendPlan& made) {
   const Plan& plan = made.plan;
   const std::string prefix = "POISONCTL_" + shell_name(made.backend->name()) + "_";
   const auto refused_range = [](const Refusal& refusal) -> const ByteRange& {
     return refusal.range;
   };
+  assignments.push_back(
+      shell_assignment(prefix + "AVAILABLE", made.availability.available ? "yes" : "no"));
+  assignments.push_back(shell_assignment(prefix + "REASON", made.availability.reason));
+  assignments.push_back(
+      shell_assignment(prefix + "COVERED", as_words(plan.covered.ranges(), std::identity())));
+  assignments.push_back(shell_assignment(prefix + "COVERED_BYTES", plan.covered.bytes()));
+  assignments.push_back(
+      shell_assignment(prefix + "REFUSED", as_words(plan.refused, refused_range)));
   std::string reasons;
   for (const Refusal& refusal : plan.refused) {
     reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", to_text(refusal.range),
                            refusal.reason);
   }
+  assignments.push_back(shell_assignment(prefix + "REFUSED_REASONS", reasons));
+  assignments.push_back(shell_assignment(prefix + "SIDE_EFFECTS",
+                                         fmt::format("{}", fmt::join(plan.side_effects, "; "))));
   std::string artifact = made.backend->is_binary({}) ? "" : plan.artifact;
   if (artifact.ends_with('\n')) artifact.pop_back();
-  return shell_assignment(prefix + "AVAILABLE", made.availability.available ? "yes" : "no") +
-         shell_assignment(prefix + "REASON", made.availability.reason) +
-         shell_assignment(prefix + "COVERED", as_words(plan.covered.ranges(), std::identity())) +
-         shell_assignment(prefix + "COVERED_BYTES", plan.covered.bytes()) +
-         shell_assignment(prefix + "REFUSED", as_words(plan.refused, refused_range)) +
-         shell_assignment(prefix + "REFUSED_REASONS", reasons) +
-         shell_assignment(prefix + "SIDE_EFFECTS",
-                          fmt::format("{}", fmt::join(plan.side_effects, "; "))) +
-         shell_assignment(prefix + "ARTIFACT", artifact);
+  assignments.push_back(shell_assignment(prefix + "ARTIFACT", artifact));
 }
 
-// Hands each plan to `print` and frees it: that of a million ranges takes hundreds of MiB. Those of
+// Hands each plan to `take` and frees it: that of a million ranges takes hundreds of MiB. Those of
 // backends that are not available cannot fail, and are only made here.
-void print_each(std::vector<BackendPlan> plans, const RetireList& list,
-                const std::function<void(const BackendPlan&)>& print) {
+void take_each(std::vector<BackendPlan> plans, const RetireList& list,
+               const std::function<void(const BackendPlan&)>& take) {
   for (BackendPlan& made : plans) {
     if (!made.availability.available) {
       made.plan = plan_of_unavailable(list, made.availability.reason);
     }
-    print(made);
+    take(made);
     made.plan = {};
   }
 }
@@ -156,26 +159,30 @@ void print_each(std::vector<BackendPlan> plans, const RetireList& list,
 void print_plans(Output& output, bool shell, std::vector<BackendPlan> plans, const RetireList& list,
                  ExitStatus status) {
   if (shell) {
-    output.text(shell_assignment("POISONCTL_GENERATION", list.generation));
+    // All are made before the first is printed: eval of a cut answer would go on with variables of
+    // a run before.
+    std::vector<std::string> assignments;
+    assignments.push_back(shell_assignment("POISONCTL_GENERATION", list.generation));
     std::string names;
-    print_each(std::move(plans), list, [&](const BackendPlan& made) {
+    take_each(std::move(plans), list, [&](const BackendPlan& made) {
       names += fmt::format("{}{}", names.empty() ? "" : " ", made.backend->name());
-      output.text(plan_shell(made));
+      add_shell(assignments, made);
     });
-    output.text(shell_assignment("POISONCTL_BACKENDS", names));
-    output.text(shell_assignment("POISONCTL_STATUS", static_cast<std::uint64_t>(status)));
+    assignments.push_back(shell_assignment("POISONCTL_BACKENDS", names));
+    assignments.push_back(shell_assignment("POISONCTL_STATUS", static_cast<std::uint64_t>(status)));
+    for (const std::string& assignment : assignments) output.text(assignment);
   } else if (output.json()) {
     JsonStream stream(output, {{"schema", "poisonctl/plan-v1"}, {"generation", list.generation}});
     stream.begin_list("backends");
-    print_each(std::move(plans), list,
-               [&](const BackendPlan& made) { stream.add(plan_json(made)); });
+    take_each(std::move(plans), list,
+              [&](const BackendPlan& made) { stream.add(plan_json(made)); });
     stream.end_list();
     stream.end();
   } else {
     output.line(fmt::format("retire list of generation {}: {} in {}", list.generation,
                             to_human_size(list.frames.bytes()),
                             counted(list.frames.ranges().size(), "range")));
-    print_each(std::move(plans), list, [&](const BackendPlan& made) { print_text(output, made); });
+    take_each(std::move(plans), list, [&](const BackendPlan& made) { print_text(output, made); });
   }
 }
 

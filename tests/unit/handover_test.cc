@@ -149,6 +149,81 @@ TEST(Handover, ATreeThatSaysItIsOldIsRefusedBeforeLibfdtSeesIt) {
   }
 }
 
+// A handover of one property, with these fields of its header and structure block. The header has
+// 40 bytes, the reserve map 16.
+struct Forged {
+  std::uint32_t structure = 56;
+  std::uint32_t structure_size = 32;  // two tags, a property with 4 bytes, two tags
+  std::uint32_t strings = 92;
+  std::uint32_t length = 4;
+  std::uint32_t name = 0;
+  std::string names = std::string("compatible\0", 11);
+};
+
+std::string blob_of(const Forged& forged) {
+  std::string blob;
+  const std::uint32_t cells[] = {0xd00dfeed,
+                                 static_cast<std::uint32_t>(92 + forged.names.size()),
+                                 forged.structure,
+                                 forged.strings,
+                                 40,
+                                 17,
+                                 16,
+                                 0,
+                                 static_cast<std::uint32_t>(forged.names.size()),
+                                 forged.structure_size,
+                                 0,
+                                 0,
+                                 0,
+                                 0,
+                                 1,
+                                 0,
+                                 3,
+                                 forged.length,
+                                 forged.name,
+                                 0,
+                                 2,
+                                 9,
+                                 0};
+  for (const std::uint32_t value : cells) blob += fdt::cell(value);
+  return blob + forged.names;
+}
+
+// With a length of -8 - 4 fdt_next_tag() of libfdt 1.6.1 comes back to where it was, for ever.
+TEST(Handover, WhatLibfdtDoesNotSurviveIsRefusedBeforeItSeesIt) {
+  const std::string sound = read_handover(blob_of({}), "FILE").error().message;
+  EXPECT_NE(sound.find("device tree, but no handover"), std::string::npos) << sound;
+  const std::string longest = std::string(255, 'a') + '\0';
+  EXPECT_EQ(read_handover(blob_of({.names = longest}), "FILE").error().message, sound);
+  struct Case {
+    Forged forged;
+    std::string_view says;
+  };
+  const Case cases[] = {
+      {{.length = 0xfffffff4}, "what begins at offset 64 does not end before 88"},
+      {{.length = 0x7fffffff}, "what begins at offset 64 does not end before 88"},
+      {{.length = 13}, "what begins at offset 64 does not end before 88"},
+      {{.structure_size = 12}, "what begins at offset 64 does not end before 68"},
+      {{.structure_size = 10}, "what begins at offset 64 does not end before 66"},
+      {{.structure_size = 4}, "what begins at offset 56 does not end before 60"},
+      {{.structure = 58}, "says at offset 8 that its structure is at 58"},
+      {{.structure = 0xfffffffc}, "says at offset 8 that its structure is at 4294967292"},
+      {{.structure_size = 0xfffffffc}, "that it has 4294967292 bytes"},
+      {{.strings = 93}, "says at offset 12 that its strings are at 93"},
+      {{.strings = 0xffffffff}, "says at offset 12 that its strings are at 4294967295"},
+      {{.name = 11}, "the property at offset 64 has its name at 11 of 11 bytes"},
+      {{.names = "compatible"}, "the property at offset 64 has its name at 0 of 10 bytes"},
+      // libfdt would look for the end of each of half a million names.
+      {{.names = 'a' + longest}, "the property at offset 64 has its name at 0 of 257 bytes"},
+  };
+  for (const auto& [forged, says] : cases) {
+    const auto read = read_handover(blob_of(forged), "FILE");
+    ASSERT_FALSE(read.ok()) << says;
+    EXPECT_EQ(read.error().code, ErrorCode::kBadData);
+    EXPECT_NE(read.error().message.find(says), std::string::npos) << read.error().message;
+  }
+}
+
 TEST(Handover, RangesThatCannotBeWritten) {
   const TestKey key;
   const auto refuses = [&](const Handover& handover) {
