@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <future>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -121,6 +122,18 @@ std::string joined(const std::vector<std::string>& words) {
 }  // namespace
 
 Result<void> Watcher::run() {
+  try {
+    return watch();
+  } catch (const std::bad_alloc&) {
+    // What waits in the queue is nowhere else.
+    static_cast<void>(store_queue());
+    return Error{ErrorCode::kIo,
+                 "out of memory; what was reported last may not be stored. The next start finds "
+                 "the frames that it poisoned, but counts no corrected errors"};
+  }
+}
+
+Result<void> Watcher::watch() {
   if (auto ready = set_up(); !ready) return ready;
   notify_service_manager("READY=1");
   if (auto followed = follow(); !followed) {
@@ -236,8 +249,11 @@ Watcher::Commit Watcher::commit(bool all) {
   if (!batch_.empty() && !all && present < try_again_) return Commit::kFailed;
   if (batch_.empty()) batch_ = queue_.take(present, all);
   if (batch_.empty()) return Commit::kNothing;
-  const auto stored = store(batch_);
+  // Want of memory in store() does not say what it has stored: no batch is stored twice for it.
+  std::vector<Event> batch = std::exchange(batch_, {});
+  const auto stored = store(batch);
   if (!stored) {
+    batch_ = std::move(batch);
     if (!told_of_trouble_) {
       invocation_.output().warning(stored.error().message + "; trying again every second");
     }
@@ -248,7 +264,7 @@ Watcher::Commit Watcher::commit(bool all) {
   if (told_of_trouble_) invocation_.output().note("the registry can be written again");
   told_of_trouble_ = false;
   stored_since_tick_ = true;
-  for (const Event& event : batch_) {
+  for (const Event& event : batch) {
     report(event);
     if (event.range && event.kind != EventKind::kCorrected) {
       verify_wanted_ = true;
@@ -256,7 +272,6 @@ Watcher::Commit Watcher::commit(bool all) {
     }
   }
   static_cast<void>(invocation_.output().finish());  // a reader that went away changes nothing
-  batch_.clear();
   return Commit::kStored;
 }
 
@@ -381,11 +396,9 @@ Result<void> Watcher::finish_scan() {
   if (scanned_) next_scan_ = Clock::now() + kShare * (Clock::now() - scan_started_);
   if (found) {
     scanned_ = true;
-    not_stored_.reset();
     if (auto stored = store_scan(*found); !stored) {
       invocation_.output().warning(stored.error().message);
       scan_wanted_ = "what the last scan found could not be stored";
-      not_stored_ = *std::move(found);
     }
     return {};
   }
@@ -416,6 +429,25 @@ Result<void> Watcher::store_scan(const KernelSourceResult& found) {
   return {};
 }
 
+// The next kernel has other page flags, and this may be the end of this one: what was missed since
+// the last tick is looked for, and what could not be stored is read again.
+Result<void> Watcher::last_scan() {
+  if (scan_.valid()) {
+    scan_.wait();
+    if (auto done = finish_scan(); !done) return done;
+  }
+  if (scan_wanted_) {
+    start_scan();
+    scan_.wait();
+    if (auto done = finish_scan(); !done) return done;
+  }
+  // Where page flags cannot be read at all it was said in the beginning.
+  if (!scan_wanted_ || !scanned_) return {};
+  return Error{ErrorCode::kIo,
+               "what page flags tell is not recorded: " + *scan_wanted_ +
+                   "; the next start on this boot finds what was poisoned and not reported"};
+}
+
 // What has been reported until now is stored before the program ends.
 Result<void> Watcher::drain() {
   if (trace_) {
@@ -432,19 +464,8 @@ Result<void> Watcher::drain() {
     more = *read;
   }
   if (!stored) return stored;
-  if (scan_.valid()) {
-    scan_.wait();
-    if (auto done = finish_scan(); !done) return done;
-  }
-  // The next kernel has other page flags, and this may be the end of this one.
-  if (not_stored_) {
-    if (const auto again = store_scan(*not_stored_); !again) {
-      return Error{ErrorCode::kCannotWrite,
-                   fmt::format("what page flags told could not be stored: {}; the next start on "
-                               "this boot finds it",
-                               again.error().message)};
-    }
-  }
+  look_at_counter();
+  if (auto scanned = last_scan(); !scanned) return scanned;
   if (verify_wanted_) verify();
   return trace_ ? trace_->remove() : Result<void>();
 }

@@ -30,6 +30,7 @@ class Watcher {
  private:
   using Clock = EventQueue::Clock;
 
+  Result<void> watch();
   Result<void> set_up();
   Result<void> follow();
   void open_trace();
@@ -51,6 +52,7 @@ class Watcher {
   void start_scan();
   Result<void> finish_scan();
   Result<void> store_scan(const KernelSourceResult& found);
+  Result<void> last_scan();
   Result<void> drain();
 
   Invocation& invocation_;
@@ -79,8 +81,7 @@ class Watcher {
   std::uint64_t failures_ = 0;              // memory_failure_event since then
   std::optional<std::string> scan_wanted_;  // why
   std::future<Result<KernelSourceResult>> scan_;
-  bool scanned_ = false;                          // once, with success
-  std::optional<KernelSourceResult> not_stored_;  // what the last scan found
+  bool scanned_ = false;         // once, with success
   bool verify_wanted_ = false;   // frames have become known whose retirement is not
   bool refresh_wanted_ = false;  // frames that carriers do not have
   bool stored_since_tick_ = false;

@@ -3,6 +3,7 @@
  *   ALLOC_COUNT   file that receives the number of allocations at exit
  *   ALLOC_AT      which one fails: 1 is the first
  *   ALLOC_EVER    if set, all after it fail as well
+ *   ALLOC_WHEN    in place of ALLOC_AT: the first one fails when this file is there
  *
  * malloc, calloc, realloc, aligned_alloc and posix_memalign are counted, from main() to exit() and
  * over all threads; operator new of libstdc++ calls them. Those that libc makes for itself inside
@@ -33,11 +34,17 @@ static atomic_ulong calls;
 static atomic_bool counting;
 static unsigned long at;
 static bool ever;
+static const char *when;
+static atomic_flag failed_when = ATOMIC_FLAG_INIT;
 static const char *count_path; /* the program may drop its environment */
 
 static bool fails(void) {
   if (!atomic_load(&counting)) return false;
   const unsigned long number = atomic_fetch_add(&calls, 1) + 1;
+  if (when != NULL && access(when, F_OK) == 0 && !atomic_flag_test_and_set(&failed_when)) {
+    errno = ENOMEM;
+    return true;
+  }
   if (at == 0 || (number != at && !(ever && number > at))) return false;
   errno = ENOMEM;
   return true;
@@ -107,6 +114,7 @@ int __libc_start_main(main_function *main, int argc, char **argv, void (*init)(v
   at = which == NULL ? 0 : strtoul(which, NULL, 10);
   ever = getenv("ALLOC_EVER") != NULL;
   count_path = getenv("ALLOC_COUNT");
+  when = getenv("ALLOC_WHEN");
   real_main = main;
   return start(counted_main, argc, argv, init, fini, rtld_fini, stack_end);
 }

@@ -51,6 +51,8 @@ def parse_arguments() -> argparse.Namespace:
                         help="static build of datagrams.c (default: built with cc)")
     parser.add_argument("--call-faults", type=Path, metavar="FILE",
                         help="static build of tests/faults/call_faults.c (default: built with cc)")
+    parser.add_argument("--alloc-faults", type=Path, metavar="FILE",
+                        help="tests/faults/alloc_faults.c as a library (default: built with cc)")
     parser.add_argument("--packages", type=Path, metavar="DIR",
                         help="what packaging/build-deb.sh made, for packaged-boot")
     parser.add_argument("--cache", type=Path, default=kernels.default_cache(), metavar="DIR",
@@ -77,7 +79,9 @@ def make_bench(arguments: argparse.Namespace, results: Path) -> steps.Bench:
         helpers=(arguments.poison_memory or steps.build_helper("poison_memory", results),
                  arguments.datagrams or steps.build_helper("datagrams", results),
                  arguments.call_faults
-                 or steps.build_helper("call_faults", results, FOLDER.parent / "faults")),
+                 or steps.build_helper("call_faults", results, FOLDER.parent / "faults"),
+                 arguments.alloc_faults
+                 or steps.build_preload("alloc_faults", results, FOLDER.parent / "faults")),
         cache=cache,
         results=results,
         poison_replay=arguments.poison_replay or arguments.poisonctl.absolute().parent

@@ -205,12 +205,20 @@ def kexec(bench: Bench, guest: rig.Guest, extra: str = "") -> None:
 
 def build_helper(name: str, folder: Path, sources: Path = FOLDER) -> Path:
     """A static build of NAME.c in `folder`."""
-    program = folder / name
-    built = rig.run_on_host([rig.need_program("cc", "gcc"), "-std=c11", "-O2", "-static", "-o",
-                             str(program), str(sources / f"{name}.c")])
+    return _build(sources / f"{name}.c", folder / name, "-static")
+
+
+def build_preload(name: str, folder: Path, sources: Path) -> Path:
+    """NAME.c as a library for LD_PRELOAD, in `folder`."""
+    return _build(sources / f"{name}.c", folder / f"lib{name}.so", "-shared", "-fPIC")
+
+
+def _build(source: Path, made: Path, *how: str) -> Path:
+    built = rig.run_on_host([rig.need_program("cc", "gcc"), "-std=c11", "-O2", *how, "-o", str(made),
+                             str(source)])
     if built.returncode != 0:
-        raise MissingPrerequisite(f"cannot build {name}.c: {built.stderr.decode()}")
-    return program
+        raise MissingPrerequisite(f"cannot build {source.name}: {built.stderr.decode()}")
+    return made
 
 
 # ---- what the kernel says ----
@@ -446,7 +454,8 @@ class Poisonctl:
 
 
 class Watch:
-    """'poisonctl watch' in the background of a guest; with `service`, as systemd starts it."""
+    """'poisonctl watch' in the background of a guest, with further variables in its environment; with `service`,
+    as systemd starts it."""
 
     OUTPUT = "/run/watch.out"
     # Each with what came there, in a file of the same name and ".out".
@@ -455,15 +464,14 @@ class Watch:
     INSTANCE = "/sys/kernel/tracing/instances/poisonctl"
 
     def __init__(self, guest: rig.Guest, registry: str = REGISTRY, seconds: float = 60,
-                 ready: str = "following ", service: bool = False):
+                 ready: str = "following ", service: bool = False, environment: str = ""):
         self._guest = guest
-        environment = ""
         if service:
             for path in (self.NOTIFY_SOCKET, self.JOURNAL_SOCKET):
                 guest.check(f"mkdir -p {Path(path).parent} && datagrams {path} >{path}.out 2>&1 & "
                             f"while [ ! -S {path} ]; do usleep 10000; done")
-            environment = (f"NOTIFY_SOCKET={self.NOTIFY_SOCKET} "
-                           f"JOURNAL_STREAM=$(stat -L -c %d:%i {self.OUTPUT})")
+            environment += (f" NOTIFY_SOCKET={self.NOTIFY_SOCKET} "
+                            f"JOURNAL_STREAM=$(stat -L -c %d:%i {self.OUTPUT})")
         # In a shell of its own, so that its exit status can be had later.
         guest.check(f"rm -f {self.OUTPUT} {self.OUTPUT}.status; :>{self.OUTPUT}; "
                     f"({environment} poisonctl --registry {registry} --verbose watch "
@@ -508,12 +516,12 @@ class Watch:
 
     def kill(self) -> None:
         self._guest.check("kill -9 $(cat /run/watch.pid)")
-        self._wait()
+        self.ended()
 
     def terminate(self) -> str:
         """As systemd does. Returns the exit status."""
         self._guest.check("kill $(cat /run/watch.pid)")
-        return self._wait()
+        return self.ended()
 
     def stop(self) -> None:
         """Ended without trouble; the instance must be gone then."""
@@ -522,7 +530,8 @@ class Watch:
         left = self._guest.run(f"test -e {self.INSTANCE}")
         expect(left.status != 0, "the trace instance was left behind")
 
-    def _wait(self, seconds: float = 60) -> str:
+    def ended(self, seconds: float = 60) -> str:
+        """Waits for that. Returns the exit status."""
         deadline = time.monotonic() + seconds
         while not (status := self._guest.run(f"cat {self.OUTPUT}.status").text.strip()):
             expect(time.monotonic() < deadline, f"'poisonctl watch' did not end: {self.output()}")

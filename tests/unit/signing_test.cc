@@ -195,6 +195,16 @@ TEST_F(SigningTest, ProcessesThatMakeItTogetherShareOne) {
   EXPECT_EQ(files, 1U);
 }
 
+// Not every 32 bytes are a point of the curve (RFC 8032, 5.1.3): a signature by them fits nothing,
+// and that is no want of memory.
+TEST_F(SigningTest, BytesThatAreNoKeySignNothing) {
+  for (unsigned fill = 0; fill < 256; ++fill) {
+    const std::string key(32, static_cast<char>(fill));
+    EXPECT_FALSE(is_signed_by(key, "message", std::string(64, '\1'))) << fill;
+    EXPECT_FALSE(is_signed_by(key, "message", std::string(64, static_cast<char>(fill)))) << fill;
+  }
+}
+
 TEST_F(SigningTest, ASignatureFitsOneMessageAndOneKey) {
   const auto key = SigningKey::load_or_make(path());
   const auto other = SigningKey::load_or_make(tree_.path("other"));

@@ -1,5 +1,6 @@
 """Each kind of call that 'watch' makes on the kernel's tracing fails once: an error in memory meanwhile is
-recorded, or found by the next scan, and never is one lost by a program that says all is well."""
+recorded, or found by the next scan, and never is one lost by a program that says all is well. Neither is what
+waits to be stored when memory runs out, nor what happens in the moment before SIGTERM."""
 
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ CALLS = {0: ("read", EIO), 1: ("write", ENOSPC), 2: ("open", EIO), 4: ("stat", E
          21: ("access", EIO), 83: ("mkdir", ENOMEM), 84: ("rmdir", EBUSY), 217: ("getdents64", EIO),
          257: ("openat", EIO), 262: ("newfstatat", EIO)}
 MOST = 40
+SPARED = 7
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,46 @@ def check(guest: rig.Guest, tool: Poisonctl, call: Call, frame: int) -> None:
         guest.check(f"rmdir {Watch.INSTANCE}")
 
 
+def check_counts_without_memory(guest: rig.Guest, tool: Poisonctl, frame: int) -> None:
+    """Corrected errors wait for seconds, to be counted. They are stored when memory runs out meanwhile."""
+    corrected, wanting = 60, "/run/wanting"  # no more than the kernel has room for (mce/genpool.c)
+    watch = Watch(guest, environment=f"LD_PRELOAD=/bin/liballoc_faults.so ALLOC_WHEN={wanting}")
+    # A moment later all are read: what is in hand when memory runs out is lost.
+    guest.check(f"poison_memory checks {corrected} 1 {frame // 4096:#x} && sleep 0.5 && :>{wanting}")
+    status = watch.ended()
+    expect(status == "74" and "out of memory" in watch.output(),
+           f"watch without memory ended with {status} and said {watch.output()}")
+    counted = sum(event["count"] for event in
+                  tool.json("show", f"{frame:#x}", schema="poisonctl/events-v1")["events"]
+                  if event["kind"] == "ce")
+    expect(counted == corrected, f"{counted} of {corrected} corrected errors are counted")
+    guest.check(f"rm {wanting}")
+
+
+def check_last_moment(guest: rig.Guest, tool: Poisonctl, soft: int, lost: int, flood: list[int]) -> None:
+    """What no trace event tells, between the last look at it and SIGTERM."""
+    words = " ".join(f"{frame // 4096:#x}" for frame in flood)
+    for frame, happens in (
+            (soft, f"echo {soft:#x} >/sys/devices/system/memory/soft_offline_page"),
+            (lost, f"echo {lost // 4096:#x} >/sys/kernel/debug/hwpoison/corrupt-pfn && "
+                   f"poison_memory storm 300 {words}")):
+        watch = Watch(guest)
+        guest.check(f"echo 4 >{Watch.INSTANCE}/buffer_size_kb && sleep 1.5")  # the scan of the start is over
+        guest.check(f"kill -STOP $(cat /run/watch.pid) && {happens} && kill -TERM $(cat /run/watch.pid) && "
+                    "kill -CONT $(cat /run/watch.pid)")
+        status = watch.ended()
+        expect(status == "0", f"watch ended with {status}: {watch.output()}")
+        expect(frame in known(tool), f"{frame:#x} is not in the registry: {watch.output()}")
+    events = tool.json("show", f"{lost:#x}", schema="poisonctl/events-v1")["events"]
+    expect({event["source"] for event in events} == {"kernel"},
+           f"its trace event was to be lost, and was not: {events}")
+
+
 def run(bench: Bench) -> None:
     with bench.boot() as guest:
         tool = Poisonctl.in_guest(guest)
-        first, *frames = choose_free_frames(guest, MOST + 1)
+        first, *frames = choose_free_frames(guest, MOST + 1 + SPARED)
+        spared, frames = frames[:SPARED], frames[SPARED:]
         tool.run("record", "0x1000000", "--note", "a registry")
         Watch(guest).stop()  # tracefs is mounted from now on
         status, said = watch_through(guest, tool, f"--list {LIST}", first)
@@ -113,6 +151,9 @@ def run(bench: Bench) -> None:
         chosen = calls[::len(calls) // MOST + 1]
         for call, frame in zip(dict.fromkeys([*reads, *chosen]), frames):
             check(guest, tool, call, frame)
+        check_counts_without_memory(guest, tool, spared[0])
+        poison_by_injector(guest, spared[3:])
+        check_last_moment(guest, tool, spared[1], spared[2], spared[3:])
         tool.run("audit", "verify")
         bench.say(f"{min(len(frames), len(dict.fromkeys([*reads, *chosen])))} of them failed, one each time")
         guest.power_off()
