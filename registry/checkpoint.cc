@@ -24,6 +24,10 @@ std::string signed_text(const Checkpoint& checkpoint) {
                      to_rfc3339(checkpoint.time), to_hex_text(checkpoint.public_key));
 }
 
+std::string signature_line(std::string_view signature) {
+  return fmt::format("signature {}\n", to_hex_text(signature));
+}
+
 Result<std::optional<std::string>> read_file(const std::string& path) {
   const auto fd = open_own_file(path, "checkpoint");
   if (!fd) {
@@ -72,7 +76,7 @@ Result<Checkpoint> parse_checkpoint(std::string_view text, const std::string& sh
   const auto signature = bytes_from_hex(values[5]);
   // The text is made again from what was read: anything else in the file is not what was signed.
   const std::string covered = signed_text(checkpoint);
-  if (!signature || !text.starts_with(covered) || lines.size() != kNames.size() ||
+  if (!signature || text != covered + signature_line(*signature) ||
       !is_signed_by(checkpoint.public_key, covered, *signature)) {
     return Error{
         ErrorCode::kBadData,
@@ -171,8 +175,7 @@ Result<void> CheckpointUpdate::finish(const ChainHead& head, Time time) const {
   const auto signature = key_.sign(text);
   if (!signature) return signature.error();
   constexpr mode_t kMode = 0640;
-  return replace_file_at(
-      AT_FDCWD, path_, text + fmt::format("signature {}\n", to_hex_text(*signature)), kMode, path_);
+  return replace_file_at(AT_FDCWD, path_, text + signature_line(*signature), kMode, path_);
 }
 
 Result<void> pin_head(Store& store, const std::string& registry, Time time) {
