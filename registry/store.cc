@@ -12,6 +12,7 @@
 
 #include "registry/adoption.h"
 #include "registry/checkpoint.h"
+#include "registry/known_events.h"
 #include "registry/posix_file.h"
 #include "registry/range_text.h"
 #include "registry/sqlite.h"
@@ -325,7 +326,7 @@ struct Store::Import::State {
   Repeats repeats;
   Statement insert_import;
   Statement insert_event;
-  Statement find_same;
+  KnownEvents before;
   Statement find_state;
   Hasher hasher;
   ChainHead head;
@@ -531,12 +532,8 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
   auto insert_event = db.prepare(fmt::format(
       "INSERT INTO event (id, import, {}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", kEventColumns));
   if (!insert_event) return insert_event.error();
-  auto find_same = db.prepare(
-      "SELECT 1 FROM event JOIN import ON import.id = event.import WHERE address IS ?1 "
-      "AND observed_ns IS ?2 AND size IS ?3 AND kind = ?4 AND count = ?5 AND label = ?6 "
-      "AND result = ?7 AND evidence = ?8 AND foreign_host = ?9 AND import.source = ?10 "
-      "AND import.id <> ?11 LIMIT 1");
-  if (!find_same) return find_same.error();
+  auto before = KnownEvents::prepare(db, newest->id, provenance.source);
+  if (!before) return before.error();
   auto find_state = db.prepare(
       "SELECT 1 FROM event JOIN import ON import.id = event.import WHERE address = ?1 "
       "AND observed_ns IS NULL AND size = ?2 AND kind = ?3 AND import.source = ?4 "
@@ -550,7 +547,7 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
                                                     .repeats = repeats,
                                                     .insert_import = *std::move(insert_import),
                                                     .insert_event = *std::move(insert_event),
-                                                    .find_same = *std::move(find_same),
+                                                    .before = *std::move(before),
                                                     .find_state = *std::move(find_state),
                                                     .hasher = {},
                                                     .head = *newest,
@@ -577,28 +574,7 @@ Result<bool> Store::Import::State::is_known(const Event& event) {
     return found;
   }
   if (repeats == Repeats::kCount) return false;
-  if (event.range) {
-    find_same.bind(1, to_signed(event.range->begin().value()))
-        .bind(3, to_signed(event.range->size()));
-  } else {
-    find_same.bind_null(1).bind_null(3);
-  }
-  if (event.observed) {
-    find_same.bind(2, to_ns(*event.observed));
-  } else {
-    find_same.bind_null(2);
-  }
-  auto found = find_same.bind(4, to_word(event.kind))
-                   .bind(5, to_signed(event.count))
-                   .bind(6, event.label)
-                   .bind(7, event.result)
-                   .bind(8, event.evidence)
-                   .bind(9, event.foreign_host)
-                   .bind(10, provenance.source)
-                   .bind(11, import_id)
-                   .step();
-  find_same.reset();
-  return found;
+  return before.has(event);
 }
 
 // The row of the topology of this import, made if it is a new one; NULL without one.

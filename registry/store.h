@@ -94,7 +94,8 @@ class Store {
     Import(const Import&) = delete;
     Import& operator=(const Import&) = delete;
     ~Import();
-    // Memory use does not grow with the number of events. Errors: kCannotWrite, kIo, kBadData,
+    // Memory use does not grow with the number of events, but for those that are known of one place
+    // and time when a file is read again (known_events.h). Errors: kCannotWrite, kIo, kBadData,
     // kUsage (a resolution or an outcome for a range that has no record).
     Result<void> add(Event event);
     // When it returns a value, the events are on the disk.

@@ -22,15 +22,17 @@ SMALL, LARGE = 1_000, 4_000
 MOST = 1.4 * LARGE / SMALL
 VERBS = (["list"], ["check"], ["plan"], ["emit", "e820"], ["emit", "e820", "--form", "badram"], ["status"],
          ["map"], ["handover", "make", "-o", "OUTPUT"], ["audit", "verify"],
-         ["audit", "export", "-o", "OUTPUT"], ["rebuild", "--check"], ["collect", "pfn", "FRAMES"])
+         ["audit", "export", "-o", "OUTPUT"], ["rebuild", "--check"], ["collect", "pfn", "FRAMES"],
+         ["collect", "kernel-log", "LINES"], ["collect", "kernel-log", "LINES_AGAIN"])
 
 
 def instructions(context: Context, size: int, words: list[str], number: int) -> int:
     output = context.folder / f"output-{number}-{size}"
     registry = make_registry(context, size)
     if words[0] == "collect":
-        registry = context.folder / f"collected-{size}.db"
-    named = {"OUTPUT": output, "FRAMES": context.folder / f"frames-{size}"}
+        registry = context.folder / f"{words[2]}-{size}.db"
+    lines = context.folder / f"lines-{size}"
+    named = {"OUTPUT": output, "FRAMES": context.folder / f"frames-{size}", "LINES": lines, "LINES_AGAIN": lines}
     command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
                *context.tool(registry, *(named.get(word, word) for word in words))]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -52,6 +54,12 @@ def main() -> int:
             make_registry(context, size)
             (folder / f"frames-{size}").write_text(
                 "".join(f"{frame:#x}\n" for frame in scattered(size)))
+            # Of one place and one time, which no index tells apart.
+            lines = folder / f"lines-{size}"
+            lines.write_text("".join(f"[    1.000000] Memory failure: 0x3500: recovery action for page {i}: Recovered\n"
+                                     for i in range(size)))
+            subprocess.run(context.tool(folder / f"LINES_AGAIN-{size}.db", "collect", "kernel-log", lines),
+                           check=True, stdout=subprocess.DEVNULL)
 
         def grown(numbered: tuple[int, list[str]]) -> tuple[str, list[int]]:
             number, words = numbered

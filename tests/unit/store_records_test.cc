@@ -431,6 +431,39 @@ TEST_F(StoreRecordsTest, AFileThatIsReadAgainIsKnown) {
   EXPECT_EQ(add(file, at_second(50)).added, 5U);
 }
 
+// More of one place and time than are compared one by one.
+TEST_F(StoreRecordsTest, ACrowdOfOneMomentIsToldApart) {
+  constexpr int kCrowd = 200;
+  for (const bool placed : {true, false}) {
+    for (const bool dated : {true, false}) {
+      std::vector<Event> file;
+      for (int i = 0; i < kCrowd; ++i) {
+        Event event = event_of(kMedia, frame_at(1), std::to_string(i));
+        if (!placed) event.range.reset();
+        if (dated) event.observed = at_second(7);
+        file.push_back(event);
+      }
+      EXPECT_EQ(add(file, at_second(10), Store::Repeats::kSkip).added, kCrowd);
+      EXPECT_EQ(add(file, at_second(20), Store::Repeats::kSkip).known, kCrowd);
+      std::vector<Event> others(7, file.back());
+      others[0].kind = kUncorrected;
+      others[1].range = placed ? range(0x1000, 0x2fff) : range(0x5000, 0x5fff);
+      others[2].count = 4;
+      others[3].label = "other";
+      others[4].result = "Recovered";
+      others[5].foreign_host = "other";
+      // Not one text that ends where the next one begins.
+      others[6].label = others[6].evidence.substr(0, 1);
+      others[6].evidence.erase(0, 1);
+      EXPECT_EQ(add(others, at_second(30), Store::Repeats::kSkip).added, others.size());
+      EXPECT_EQ(append_at(path(), provenance_of("csv", "boot-1", at_second(40)), file,
+                          Store::Repeats::kSkip)
+                    .added,
+                kCrowd);
+    }
+  }
+}
+
 TEST_F(StoreRecordsTest, AnImportWithoutNewsLeavesEveryFileToTheByte) {
   const std::vector<Event> states = {event_of(kPoisoned, frame_at(1), "flags"),
                                      outcome_of(Retirement::kEffective, frame_at(1), "isolated")};
