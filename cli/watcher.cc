@@ -420,6 +420,7 @@ Result<void> Watcher::store_scan(const KernelSourceResult& found) {
   const auto summary = store_events(invocation_, Store::Mode::kCreate, *provenance, found.events);
   if (!summary) return summary.error();
   if (summary->added != 0) {
+    refresh_wanted_ = true;
     invocation_.output().note(
         fmt::format("{} poisoned in page flags: {} recorded, {} known from this boot",
                     found.events.size(), summary->added, summary->known));
@@ -467,6 +468,7 @@ Result<void> Watcher::drain() {
   look_at_counter();
   if (auto scanned = last_scan(); !scanned) return scanned;
   if (verify_wanted_) verify();
+  if (refresh_wanted_) refresh();
   return trace_ ? trace_->remove() : Result<void>();
 }
 

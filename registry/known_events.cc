@@ -26,7 +26,7 @@ std::string text_of(const Event& event) {
                  event.result, event.evidence, event.foreign_host);
 }
 
-// The columns of at_moment_. A range has at least one byte, so that a size of 0 is none.
+// The first columns of at_moment_. A range has at least one byte, so that a size of 0 is none.
 std::string text_of(const sqlite::Statement& row) {
   return text_of(row.integer(0), row.text(1), row.integer(2), row.text(3), row.text(4), row.text(5),
                  row.text(6));
@@ -38,9 +38,9 @@ Result<KnownEvents> KnownEvents::prepare(const sqlite::Database& database, std::
                                          std::string source) {
   // event_by_address has all three of the first conditions: an entry's id is in every index.
   auto at_moment = database.prepare(
-      "SELECT size, kind, count, label, result, evidence, foreign_host FROM event "
+      "SELECT size, kind, count, label, result, evidence, foreign_host, import.source FROM event "
       "JOIN import ON import.id = event.import WHERE address IS ?1 AND observed_ns IS ?2 "
-      "AND event.id <= ?3 AND import.source = ?4");
+      "AND event.id <= ?3");
   if (!at_moment) return at_moment.error();
   return KnownEvents(*std::move(at_moment), newest, std::move(source));
 }
@@ -74,8 +74,11 @@ void KnownEvents::ask_for(const Moment& moment) {
   } else {
     at_moment_.bind_null(2);
   }
-  at_moment_.bind(3, newest_).bind(4, source_);
+  at_moment_.bind(3, newest_);
 }
+
+// Asked here and not in the query, which would pass by any number of others in one step.
+bool KnownEvents::is_from_source() const { return at_moment_.text(7) == source_; }
 
 // Nothing when there are more than a few, and it was not among those.
 Result<std::optional<bool>> KnownEvents::look_at_few(const Moment& moment,
@@ -84,7 +87,7 @@ Result<std::optional<bool>> KnownEvents::look_at_few(const Moment& moment,
   for (int looked_at = 0; looked_at < kFew; ++looked_at) {
     const auto row = at_moment_.step();
     if (!row) return row.error();
-    const bool same = *row && text_of(at_moment_) == wanted;
+    const bool same = *row && is_from_source() && text_of(at_moment_) == wanted;
     if (!*row || same) {
       at_moment_.reset();
       return std::optional(same);
@@ -101,7 +104,7 @@ Result<KnownEvents::Digests> KnownEvents::read_all(const Moment& moment) {
     const auto row = at_moment_.step();
     if (!row) return row.error();
     if (!*row) break;
-    digests.emplace(as_bytes(hasher_.digest(text_of(at_moment_))));
+    if (is_from_source()) digests.emplace(as_bytes(hasher_.digest(text_of(at_moment_))));
   }
   at_moment_.reset();
   return digests;

@@ -36,6 +36,7 @@ class KnownEvents {
   Result<std::optional<bool>> look_at_few(const Moment& moment, std::string_view wanted);
   Result<Digests> read_all(const Moment& moment);
   void ask_for(const Moment& moment);
+  [[nodiscard]] bool is_from_source() const;
 
   sqlite::Statement at_moment_;
   std::int64_t newest_;

@@ -24,11 +24,15 @@ void insert_sorted(std::vector<std::string>& words, const std::string& word) {
 }
 
 // What an observation makes of the condition.
-void fold_condition(Record& record, const Event& event, Time seen,
+void fold_condition(Record& record, const Event& event, const Provenance& provenance,
                     const CorrectedErrorPolicy& policy, bool row_is_faulty) {
-  // An old error that is imported late says nothing against a resolution that came after it.
+  const Time seen = time_seen(event, provenance);
   if (record.condition == Condition::kResolved) {
-    if (seen <= record.resolved) return;
+    // An old error that is imported late says nothing against a resolution that came after it. An
+    // import that seems to come before the resolution comes after it in the log: a clock was set,
+    // and what it says of times tells nothing.
+    const bool is_old = event.observed && seen <= record.resolved;
+    if (is_old && provenance.time >= record.resolved) return;
     ++record.reopened;
     record.condition = Condition::kSuspect;
   }
@@ -151,7 +155,7 @@ void fold_event(Record& record, const Event& event, const Provenance& provenance
   if (event.dram != DramCoordinates{}) record.dram = event.dram;
   insert_sorted(record.sources, provenance.source);
   if (!snapshot.empty()) insert_sorted(record.topologies, snapshot);
-  fold_condition(record, event, seen, policy, row_is_faulty);
+  fold_condition(record, event, provenance, policy, row_is_faulty);
 }
 
 std::string row_key(const std::string& label, const DramCoordinates& dram) {

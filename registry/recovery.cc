@@ -215,7 +215,9 @@ Result<std::string> make_snapshot(const std::string& registry, Time now, std::si
   const std::string path = fmt::format("{}.snapshot-{}", registry, stamp(now));
   if (auto copied = store->copy_to(path); !copied) return copied.error();
   const auto all = snapshots_of(registry);
-  for (std::size_t i = std::max<std::size_t>(kept, 1); i < all.size(); ++i) {
+  std::size_t others = 1;  // this one stays, whatever time the others say that they are of
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i] == path || others++ < std::max<std::size_t>(kept, 1)) continue;
     if (std::remove(all[i].c_str()) != 0) {
       return os_error("cannot remove " + all[i], errno, ErrorCode::kCannotWrite);
     }
@@ -278,14 +280,24 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
     return os_error(fmt::format("cannot call {} {} too", registry, report.set_aside), errno,
                     ErrorCode::kCannotWrite);
   }
-  // The checkpoint pins entries that may be lost, and a journal belongs to the damaged file alone.
-  for (const char* part : {".head", "-journal"}) {
-    if (auto moved = move_aside(registry + part, report.set_aside + part); !moved) {
-      ::unlink(report.set_aside.c_str());
-      return moved.error();
-    }
+  // The checkpoint pins entries that may be lost. It stays until the new file is in its place: when
+  // this ends before, it still says that the end of the log is missing.
+  const std::string head = registry + ".head";
+  if (::link(head.c_str(), (report.set_aside + ".head").c_str()) != 0 && errno != ENOENT) {
+    const int error = errno;
+    ::unlink(report.set_aside.c_str());
+    return os_error("cannot keep " + head, error, ErrorCode::kCannotWrite);
+  }
+  // A journal belongs to the damaged file alone.
+  constexpr const char* kJournal = "-journal";
+  if (auto moved = move_aside(registry + kJournal, report.set_aside + kJournal); !moved) {
+    for (const char* part : {".head", ""}) ::unlink((report.set_aside + part).c_str());
+    return moved.error();
   }
   if (auto renamed = rename_durably(made, registry); !renamed) return renamed.error();
+  if (::unlink(head.c_str()) != 0 && errno != ENOENT) {
+    return os_error("cannot remove " + head, errno, ErrorCode::kCannotWrite);
+  }
   auto store = Store::open(registry, Store::Mode::kRead);
   if (!store) return store.error();
   if (auto pinned = pin_head(*store, registry, now); !pinned) return pinned.error();

@@ -27,7 +27,8 @@ install() {
   # shellcheck disable=SC2154 # dracut sets it
   mkdir -p "$initdir/etc/poisonctl"
   {
-    if [[ -f /etc/poisonctl/trusted-keys ]]; then cat /etc/poisonctl/trusted-keys; fi
+    # Its last line may have no end.
+    if [[ -f /etc/poisonctl/trusted-keys ]]; then cat /etc/poisonctl/trusted-keys; echo; fi
     if [[ -f /var/lib/poisonctl/registry.db.key ]]; then poisonctl handover key; fi
   } >"$initdir/etc/poisonctl/trusted-keys"
 

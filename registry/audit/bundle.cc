@@ -97,7 +97,7 @@ std::string to_text(const BundleInfo& info) {
 }
 
 Result<BundleInfo> parse_bundle_info(std::string_view text, const std::string& shown) {
-  const auto json = OrderedJson::parse(text, nullptr, false);
+  const OrderedJson json = parse_line(text);
   // Lenient here, and made again below: what does not come out the same is not ours.
   const auto at = [](const OrderedJson& object, const char* name) {
     return object.is_object() && object.contains(name) ? object.at(name) : OrderedJson();

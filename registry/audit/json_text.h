@@ -13,6 +13,12 @@ using OrderedJson = nlohmann::ordered_json;
 // shown around.
 std::string to_line(const OrderedJson& json);
 
+// One that was written so. What goes deeper, or has more keys in one object, than anything of ours
+// is left out, so that it is not the same when it is written again: to copy what is deep takes a
+// stack that is as deep, and an ordered object looks for each key among all before it. Discarded
+// for what is no JSON.
+OrderedJson parse_line(std::string_view text);
+
 // A text as JSON has it; {"hex": "..."} for bytes that are no UTF-8 and yet part of a hash.
 OrderedJson exact_text(std::string_view text);
 // And back; empty for what is neither.

@@ -164,7 +164,7 @@ std::string to_text(const LogLine& line) {
 }
 
 Result<LogLine> parse_log_line(std::string_view text, const std::string& place) {
-  const auto json = OrderedJson::parse(text, nullptr, false);
+  const OrderedJson json = parse_line(text);
   if (json.is_object()) {
     const Fields fields(json);
     const std::string type = fields.text("type");

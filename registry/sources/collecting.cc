@@ -28,6 +28,8 @@ void Collector::warn(std::string warning) {
 }
 
 void Collector::warn_once(std::string_view place, std::string_view warning) {
+  // Nothing more is shown then, and nothing need be remembered.
+  if (report_.warnings.size() == SourceReport::kWarnings) return;
   if (std::find(given_once_.begin(), given_once_.end(), warning) != given_once_.end()) return;
   given_once_.emplace_back(warning);
   warn(fmt::format("{}{} (and perhaps in later lines)", place, warning));

@@ -104,9 +104,18 @@ std::optional<Time> time_of(std::string_view stamp) {
                                        parts[6], parts[5], parts[4], parts[2], parts[1], parts[0]));
 }
 
+// As much of a section as evidence has room for: thousands of descriptors may share one of a MiB.
+constexpr std::size_t kShownData = Event::kEvidenceLimit / 2;
+
 std::string hex(std::string_view bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
-  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  text.reserve(2 * bytes.size());
+  for (const char byte : bytes) {
+    const auto value = static_cast<unsigned char>(byte);
+    text += kDigits[value >> 4U];
+    text += kDigits[value & 0xFU];
+  }
   return text;
 }
 
@@ -329,9 +338,10 @@ Result<void> CperReader::take_section(const Section& section) {
     kind = EventKind::kDeferred;
   }
   if (section.simulated) kind = EventKind::kInjected;
-  Event event = event_of(kind, std::nullopt,
-                         fmt::format("{} {}: {}", memory ? "memory error" : "CXL event",
-                                     kSeverityWords.at(section.severity), hex(section.data)));
+  Event event = event_of(
+      kind, std::nullopt,
+      fmt::format("{} {}: {}", memory ? "memory error" : "CXL event",
+                  kSeverityWords.at(section.severity), hex(section.data.substr(0, kShownData))));
   event.observed = section.observed;
   return memory ? take_memory(section, std::move(event)) : take_cxl(section, std::move(event));
 }

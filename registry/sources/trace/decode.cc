@@ -113,7 +113,11 @@ std::vector<Event> memory_controller(const TraceEvent& trace, const SourceSettin
   set_label(event, trace.text("label"));
   event.dram.controller = small_number(trace.number("mc_index"));
   const uint64_t address = trace.number("address").value_or(0);
-  if (address != 0) set_place(event, address, trace.number("grain_bits").value_or(0));
+  // fls_long(grain - 1) of the driver. ghes_edac's grain is the complement of firmware's mask, and
+  // was wrong for every error before Linux 5.6 ("EDAC, ghes: Fix grain calculation"): then the
+  // address is all that is known.
+  const uint64_t grain_bits = trace.number("grain_bits").value_or(0);
+  if (address != 0) set_place(event, address, grain_bits > kMostAddressBits ? 0 : grain_bits);
   return {std::move(event)};
 }
 
@@ -342,8 +346,13 @@ std::span<const KnownTraceEvent> known_trace_events() {
   return events;
 }
 
+// action_result() of mm/memory-failure.c: neither is counted. One that is counted after all costs a
+// scan; one that is not, and is taken to be, would hide a frame that was taken offline without an
+// event.
 bool raises_counter(const TraceEvent& trace) {
-  return trace.name == kMemoryFailureEvent && !trace.text("type").starts_with("already poisoned");
+  const std::string_view type = trace.text("type");
+  return trace.name == kMemoryFailureEvent && !type.starts_with("already poisoned") &&
+         type != "non struct page pfn";
 }
 
 std::vector<Event> events_of(const TraceEvent& trace, const SourceSettings& settings) {

@@ -11,6 +11,7 @@ from steps import (REGISTRY, Bench, Poisonctl, ScenarioFailure, Watch, choose_fr
 
 OUTPUT = "/run/faulted"
 LIST = "/run/calls"
+REFRESH = "/run/poisonctl/refresh"  # poisonctl-apply.path waits for it
 DOCUMENTED = {0, 69, 71, 73, 74, 75, 77}
 EIO, ENOMEM, ENOSPC, EBUSY = 5, 12, 28, 16
 # Numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), and what the call fails with. fstat, close
@@ -123,12 +124,14 @@ def check_last_moment(guest: rig.Guest, tool: Poisonctl, soft: int, lost: int, f
             (lost, f"echo {lost // 4096:#x} >/sys/kernel/debug/hwpoison/corrupt-pfn && "
                    f"poison_memory storm 300 {words}")):
         watch = Watch(guest)
-        guest.check(f"echo 4 >{Watch.INSTANCE}/buffer_size_kb && sleep 1.5")  # the scan of the start is over
+        # The scan of the start is over then, and what it has asked for.
+        guest.check(f"echo 4 >{Watch.INSTANCE}/buffer_size_kb && sleep 2.5 && rm -f {REFRESH}")
         guest.check(f"kill -STOP $(cat /run/watch.pid) && {happens} && kill -TERM $(cat /run/watch.pid) && "
                     "kill -CONT $(cat /run/watch.pid)")
         status = watch.ended()
         expect(status == "0", f"watch ended with {status}: {watch.output()}")
         expect(frame in known(tool), f"{frame:#x} is not in the registry: {watch.output()}")
+        expect(guest.run(f"test -e {REFRESH}").status == 0, "nobody is asked to renew the boot configuration")
     events = tool.json("show", f"{lost:#x}", schema="poisonctl/events-v1")["events"]
     expect({event["source"] for event in events} == {"kernel"},
            f"its trace event was to be lost, and was not: {events}")
