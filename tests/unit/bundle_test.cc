@@ -101,6 +101,14 @@ TEST(BundleInfo, IsReadBackAsItWasWritten) {
   EXPECT_EQ(again->filter.ranges, info.filter.ranges);
   EXPECT_FALSE(parse_bundle_info(text + " ", "bundle").ok());
   EXPECT_FALSE(parse_bundle_info("{}", "bundle").ok());
+  // Deeper than the stack, and more keys than can be looked for one by one.
+  constexpr std::size_t kMany = 500'000;
+  const std::string deep = "{\"filter\":" + std::string(kMany, '[') + std::string(kMany, ']') + "}";
+  EXPECT_FALSE(parse_bundle_info(deep, "bundle").ok());
+  EXPECT_FALSE(parse_log_line(deep, "line").ok());
+  std::string keys = "{\"filter\":{\"k\":0";
+  for (std::size_t i = 0; i < kMany; ++i) keys += ",\"" + std::to_string(i) + "\":0";
+  EXPECT_FALSE(parse_bundle_info(keys + "}}", "bundle").ok());
 }
 
 // The blocks that POSIX has for a file of one byte, and nothing else.

@@ -320,6 +320,12 @@ TEST_F(RecoveryTest, KeepsTheNewestSnapshots) {
   // One at least.
   ASSERT_TRUE(make_snapshot(path(), at_second(3600 * 6), 0).ok());
   EXPECT_TRUE(std::filesystem::exists(path() + ".snapshot-20260101T060000Z"));
+  // The one that was made is one of them, whatever times a clock gave the others.
+  for (const std::size_t kept : {2U, 1U}) {
+    ASSERT_TRUE(make_snapshot(path(), at_second(3600), kept).ok());
+    EXPECT_TRUE(std::filesystem::exists(path() + ".snapshot-20260101T010000Z"));
+    EXPECT_EQ(std::filesystem::exists(path() + ".snapshot-20260101T060000Z"), kept == 2);
+  }
 }
 
 TEST_F(RecoveryTest, ASnapshotIsAWholeRegistryForNoMoreEyesThanItself) {

@@ -195,6 +195,24 @@ TEST_F(StoreRecordsTest, RowsOfOtherDimmsBanksAndHostsAreOtherRows) {
   expect_rebuilt_the_same();
 }
 
+// The log says what came after what, whatever the clock said.
+TEST_F(StoreRecordsTest, AFailureAfterAResolutionOpensItWhenTheClockWasSetBack) {
+  const Event failure = event_of(kUncorrected, frame_at(1), "again");
+  add({failure}, at_second(100));
+  add({resolution_of(Resolution::kRepaired, frame_at(1), "")}, at_second(200));
+  EXPECT_EQ(add({failure}, at_second(50)).reopened.size(), 1U);
+  EXPECT_EQ(record(1).condition, Condition::kFaulty);
+  add({resolution_of(Resolution::kRepaired, frame_at(1), "")}, at_second(300));
+  Event dated = failure;
+  dated.observed = at_second(60);
+  EXPECT_EQ(add({dated}, at_second(60)).reopened.size(), 1U);
+  // What is read late from an old file says nothing.
+  add({resolution_of(Resolution::kRepaired, frame_at(1), "")}, at_second(400));
+  EXPECT_TRUE(add({dated}, at_second(500)).reopened.empty());
+  EXPECT_EQ(record(1).condition, Condition::kResolved);
+  expect_rebuilt_the_same();
+}
+
 // A source whose clock runs ahead would otherwise outlive every resolution.
 TEST_F(StoreRecordsTest, NothingIsSeenAfterItWasRecorded) {
   add({corrected(1, 1, at_second(500))}, at_second(20));
