@@ -216,10 +216,10 @@ Result<std::string> make_snapshot(const std::string& registry, Time now, std::si
   if (auto copied = store->copy_to(path); !copied) return copied.error();
   const auto all = snapshots_of(registry);
   std::size_t others = 1;  // this one stays, whatever time the others say that they are of
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (all[i] == path || others++ < std::max<std::size_t>(kept, 1)) continue;
-    if (std::remove(all[i].c_str()) != 0) {
-      return os_error("cannot remove " + all[i], errno, ErrorCode::kCannotWrite);
+  for (const std::string& snapshot : all) {
+    if (snapshot == path || others++ < std::max<std::size_t>(kept, 1)) continue;
+    if (std::remove(snapshot.c_str()) != 0) {
+      return os_error("cannot remove " + snapshot, errno, ErrorCode::kCannotWrite);
     }
   }
   return path;
