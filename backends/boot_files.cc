@@ -127,6 +127,37 @@ Result<void> find_kernel_install(const ChangeableRoot& root, BootFiles& found) {
   return add_file(root, BootTarget::kKernelInstall, std::string(kKernelCommandLine), found);
 }
 
+// One line of a loader entry, and where its command line begins; nothing for other lines and for
+// one without a command line.
+std::optional<std::size_t> options_value(std::string_view line) {
+  if (!line.starts_with(kOptions)) return std::nullopt;
+  const auto value = line.find_first_not_of(" \t", kOptions.size());
+  if (value == std::string_view::npos || value == kOptions.size()) return std::nullopt;
+  return value;
+}
+
+// The lines of `text` with their ends.
+std::vector<std::string> whole_lines(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    const std::size_t length = end == std::string_view::npos ? text.size() : end + 1;
+    lines.emplace_back(text.substr(0, length));
+    text.remove_prefix(length);
+  }
+  return lines;
+}
+
+// Whether what an entry boots takes a command line from it. A unified kernel image has one built
+// in, in whose place systemd-stub takes `options`; other EFI programs understand none (Boot Loader
+// Specification).
+bool takes_options(std::string_view entry) {
+  const auto lines = whole_lines(entry);
+  return std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+    return options_value(line) || line.starts_with("linux ") || line.starts_with("linux\t");
+  });
+}
+
 Result<void> find_loader_entries(const ChangeableRoot& root, BootFiles& found) {
   for (const std::string_view folder : kEntryFolders) {
     const auto names = list_if_there(root, folder);
@@ -137,6 +168,14 @@ Result<void> find_loader_entries(const ChangeableRoot& root, BootFiles& found) {
       auto added =
           add_file(root, BootTarget::kLoaderEntries, fmt::format("{}/{}", folder, name), found);
       if (!added) return added;
+      const BootFile& entry = found.files.back();
+      if (!entry.content || takes_options(*entry.content)) continue;
+      found.notes.push_back(
+          fmt::format("loader-entries: {} has neither 'linux' nor 'options', so that it was left "
+                      "as it is: what "
+                      "it boots does not get the option",
+                      root.shown(entry.path)));
+      found.files.pop_back();
     }
   }
   return {};
@@ -209,27 +248,6 @@ Result<std::string> with_option(std::string_view content, std::string_view optio
   auto text = merged_text(content, option, shown);
   if (text && ended) *text += '\n';
   return text;
-}
-
-// One line of a loader entry, and where its command line begins; nothing for other lines and for
-// one without a command line.
-std::optional<std::size_t> options_value(std::string_view line) {
-  if (!line.starts_with(kOptions)) return std::nullopt;
-  const auto value = line.find_first_not_of(" \t", kOptions.size());
-  if (value == std::string_view::npos || value == kOptions.size()) return std::nullopt;
-  return value;
-}
-
-// The lines of `text` with their ends.
-std::vector<std::string> whole_lines(std::string_view text) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    const std::size_t length = end == std::string_view::npos ? text.size() : end + 1;
-    lines.emplace_back(text.substr(0, length));
-    text.remove_prefix(length);
-  }
-  return lines;
 }
 
 std::string joined(const std::vector<std::string>& lines) {

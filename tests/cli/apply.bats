@@ -49,6 +49,20 @@ all_files() { (cd "$MACHINE" && find . -type f -printf '%p %m ' -exec sha256sum 
   same "$output" "nothing to change"
 }
 
+@test "apply e820 leaves entries that take no command line as they are, and says so" {
+  make_boot
+  printf 'title U\nuki /EFI/Linux/l.efi\n' > "$MACHINE/boot/loader/entries/u.conf"
+  printf 'title W\nefi /EFI/Microsoft/Boot/bootmgfw.efi\n' > "$MACHINE/boot/loader/entries/w.conf"
+  cp -r "$MACHINE/boot/loader/entries" "$BATS_TEST_TMPDIR/entries"
+  p -q record 0x3400000
+  ends 0 p apply e820
+  says "$stderr" "entries/u.conf has neither 'linux' nor 'options'" "entries/w.conf has neither"
+  cmp "$MACHINE/boot/loader/entries/u.conf" "$BATS_TEST_TMPDIR/entries/u.conf"
+  cmp "$MACHINE/boot/loader/entries/w.conf" "$BATS_TEST_TMPDIR/entries/w.conf"
+  ends 0 p apply e820 --undo
+  diff -r "$MACHINE/boot/loader/entries" "$BATS_TEST_TMPDIR/entries"
+}
+
 @test "a longer list takes the place of the older option, and an empty one takes it out" {
   make_boot
   p -q record 0x3400000
