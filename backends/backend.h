@@ -61,7 +61,9 @@ struct CommandLineRequest {
   // The command line that it goes into; nothing: that of this boot, and the artifact is the option
   // alone.
   std::optional<std::string> merge = {};
-  std::size_t kept_free = 0;            // bytes for what a boot loader adds
+  // Others that it goes into as well: it is made so that it fits into the fullest of all.
+  std::vector<std::string> also = {};
+  std::size_t kept_free = 0;            // bytes for what a boot loader adds to each
   std::uint64_t widen = 0;              // join ranges less than so many bytes apart, if need be
   std::optional<Quoting> reserve = {};  // SIZE$ADDR, in these quotes
 };

@@ -99,6 +99,31 @@ Result<void> check_grub_settings(const SysRoot& root, const std::vector<std::str
   return {};
 }
 
+// The words after "linux" and the kernel on the lines of a menu that 10_linux has made, which takes
+// GRUB_CMDLINE_LINUX; other scripts make entries of other systems.
+Result<void> read_grub_menu(const SysRoot& root, BootFiles& found) {
+  constexpr std::string_view kMenu = "boot/grub/grub.cfg";
+  constexpr std::string_view kSection = " /etc/grub.d/10_linux ###";
+  const auto text = read_if_there(root, kMenu);
+  if (!text) return text.error();
+  if (!*text) return {};
+  found.grub_menu = root.shown(kMenu);
+  bool ours = false;
+  for (std::string_view line : split_lines(**text)) {
+    line = trim(line);
+    if (line.starts_with("### ") && line.ends_with(kSection)) ours = line.starts_with("### BEGIN");
+    if (!ours || !(line.starts_with("linux ") || line.starts_with("linux\t"))) continue;
+    line = trim(line.substr(std::string_view("linux").size()));
+    const auto end_of_kernel = line.find_first_of(" \t");
+    if (end_of_kernel == std::string_view::npos) continue;
+    found.grub_lines.emplace_back(trim(line.substr(end_of_kernel)));
+    if (const auto base = merge_base(found.grub_lines.back(), found.grub_menu); !base) {
+      return base.error();
+    }
+  }
+  return {};
+}
+
 // Only where grub-mkconfig reads drop-ins: that is a change of Debian's.
 Result<void> find_grub(const ChangeableRoot& root, BootFiles& found) {
   const auto drop_ins = list_if_there(root, "etc/default/grub.d");
@@ -115,7 +140,7 @@ Result<void> find_grub(const ChangeableRoot& root, BootFiles& found) {
       !sane) {
     return sane;
   }
-  found.notes.emplace_back("grub: run update-grub, which makes the menu from it");
+  if (auto menu = read_grub_menu(root, found); !menu) return menu;
   return add_file(root, BootTarget::kGrub, std::string(kGrubFile), found);
 }
 
@@ -318,6 +343,20 @@ Result<BootFiles> find_boot_files(const ChangeableRoot& root) {
   }
   if (auto done = look_at_kdump(root, found); !done) return done.error();
   return found;
+}
+
+bool grub_menu_is_behind(const BootFiles& files, std::string_view option) {
+  return std::any_of(files.grub_lines.begin(), files.grub_lines.end(), [&](std::string_view line) {
+    const auto parsed = parse_command_line(line, files.grub_menu);
+    if (!parsed) return true;
+    std::size_t found = 0;
+    for (const Argument& argument : parsed->arguments) {
+      if (argument.name != "memmap" || !is_own_memmap(argument.value)) continue;
+      if (line.substr(argument.begin, argument.end - argument.begin) != option) return true;
+      ++found;
+    }
+    return found != (option.empty() ? 0U : 1U);
+  });
 }
 
 Result<std::vector<std::string>> command_lines_in(const BootFile& file, std::string_view shown) {

@@ -33,6 +33,11 @@ struct BootFile {
 
 struct BootFiles {
   std::vector<BootFile> files;
+  // The command lines that GRUB's menu has for the kernels of this system, and where. update-grub
+  // makes them, so that a change of the file of kGrub is in them only once that has run well. None
+  // where there is no menu, or the targets have no kGrub.
+  std::vector<std::string> grub_lines = {};
+  std::string grub_menu = {};
   // What is to be run or looked at by hand, one sentence each; not about a file in particular.
   std::vector<std::string> notes;
 };
@@ -44,6 +49,10 @@ Result<BootFiles> find_boot_files(const ChangeableRoot& root);
 // The command lines in `file`, as they are: those that the option will share the room with.
 // Errors: kBadData for one that would void the option.
 Result<std::vector<std::string>> command_lines_in(const BootFile& file, std::string_view shown);
+
+// Whether GRUB's menu has another option of ours than `option` for some kernel, or none of it, or
+// one although it is empty: update-grub has to run.
+bool grub_menu_is_behind(const BootFiles& files, std::string_view option);
 
 // What `file` is to hold with `option` in it; without one when that is empty. An older option of
 // ours goes, everything else stays byte for byte; with an empty option the result is what was there

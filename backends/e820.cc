@@ -17,6 +17,7 @@ namespace poisonctl {
 namespace {
 
 constexpr std::string_view kOption = "memmap=";
+constexpr std::uint64_t kMib = 1U << 20U;
 
 // COMMAND_LINE_SIZE is 2048 with the byte that ends the text (arch/x86/include/asm/setup.h); a
 // bzImage says 2047 (cmdline_size), which GRUB and kexec-tools go by.
@@ -107,6 +108,7 @@ struct Surroundings {
   MemoryMap map;
   Placement placement;
   MergeBase base;
+  std::vector<MergeBase> others;  // of CommandLineRequest::also
   std::size_t table = 0;  // entries that the kernel's table has room for beyond the firmware's
 };
 
@@ -116,33 +118,114 @@ Result<Surroundings> surroundings_of(const CommandLineRequest& request, const Sy
   const std::string shown = request.merge ? "the command line" : sysroot.shown("proc/cmdline");
   auto base = merge_base(request.merge ? std::string_view(*text) : trim(*text), shown);
   if (!base) return base.error();
+  std::vector<MergeBase> others;
+  for (const std::string& line : request.also) {
+    auto other = merge_base(line, "a command line that the option goes into as well");
+    if (!other) return other.error();
+    others.push_back(*std::move(other));
+  }
   auto map = load_memory_map(sysroot);
   if (!map) return map.error();
   auto placement = load_placement(sysroot);
   if (!placement) return placement.error();
   const std::size_t used = map->firmware().size() + kTableReserve;
   const std::size_t table = less(kTableBase + kTablePerNode * max_nodes(sysroot), used);
-  return Surroundings{*std::move(map), *std::move(placement), *std::move(base), table};
+  return Surroundings{*std::move(map), *std::move(placement), *std::move(base), std::move(others),
+                      table};
 }
 
 // Where KHO gives the next kernel its first memory, whatever the map says (memblock_add() of the
 // scratch areas in kho_populate(), kernel/liveupdate/kexec_handover.c). A cold boot has none yet.
-RangeSet void_areas(const Surroundings& around, Loader loader) {
-  return loader == Loader::kKexec ? around.placement.kho_scratch : RangeSet();
+OutOfReach kho_areas(const RangeSet& scratch) {
+  return {scratch, reason_of({rule_of("kho-scratch"), scratch.ranges().front()})};
 }
 
-E820Limits limits_of(const CommandLineRequest& request, const Surroundings& around) {
+// What the option can change: memory that the boot loader calls RAM. What is added later, by
+// memory hot-plug, a DAX driver or CXL, has entries of its own in no E820 table. The firmware map
+// has hot-added RAM as well (firmware_map_add_hotplug() in mm/memory_hotplug.c), so it is second.
+RangeSet e820_ram(const MemoryMap& map, const Placement& placement) {
+  if (!placement.boot_ram.empty()) return placement.boot_ram;
+  std::vector<ByteRange> ram;
+  for (const FirmwareEntry& entry : map.firmware()) {
+    if (entry.type == "System RAM") ram.push_back(entry.range);
+  }
+  return ram.empty() ? map.installed_ram() : RangeSet::from_ranges(std::move(ram));
+}
+
+OutOfReach added_later(const RangeSet& ram) {
+  const RangeSet all =
+      RangeSet::from_ranges({*ByteRange::from_last(PhysAddr(0), PhysAddr(kPhysAddrLimit - 1))});
+  return {all.minus(ram),
+          "is RAM that the boot loader's map does not have (hot-added, DAX or CXL), which no map "
+          "of the next kernel can leave out; retire it when it comes online ('poisonctl replay')"};
+}
+
+// The piece of RAM below 1 MiB in which x86 starts its other CPUs, and without which it panics
+// (reserve_real_mode() and init_real_mode(), arch/x86/realmode/init.c). It gets none of the first
+// 64 KiB (early_reserve_memory(), arch/x86/kernel/setup.c). Empty while a clean one is left.
+RangeSet needed_below_1_mib(const RangeSet& ram, const RetireList& list) {
+  constexpr std::uint64_t kFirst = 64U << 10U;
+  constexpr std::uint64_t kNeeded = 64U << 10U;  // more than any kernel's blob for real mode
+  const RangeSet low = ram.within(*ByteRange::from_last(PhysAddr(kFirst), PhysAddr(kMib - 1)));
+  const RangeSet clean = low.minus(list.frames);
+  const auto is_enough = [](const ByteRange& range) { return range.size() >= kNeeded; };
+  if (std::any_of(clean.ranges().begin(), clean.ranges().end(), is_enough)) return {};
+  // Where the fewest bad frames are given back. Where no piece is as large, the whole of it.
+  RangeSet best = low;
+  for (std::uint64_t at = kFirst; at + kNeeded <= kMib; at += list.page_shift.page_size()) {
+    const auto piece = *ByteRange::from_size(PhysAddr(at), kNeeded);
+    if (!low.contains(piece)) continue;
+    if (list.frames.within(piece).bytes() < list.frames.intersected_with(best).bytes() ||
+        best == low) {
+      best = RangeSet::from_ranges({piece});
+    }
+  }
+  return best;
+}
+
+// Healthy memory that may go as well: none of that which is needed below.
+RangeSet above_1_mib(const RangeSet& ram) {
+  return ram.within(*ByteRange::from_last(PhysAddr(kMib), PhysAddr(kPhysAddrLimit - 1)));
+}
+
+std::vector<OutOfReach> out_of_reach(const RetireList& list, const Surroundings& around) {
+  const RangeSet ram = e820_ram(around.map, around.placement);
+  return {added_later(ram),
+          {needed_below_1_mib(ram, list),
+           "is in the last piece of RAM below 1 MiB that is large enough for the code that starts "
+           "the other CPUs: an x86 kernel without it panics (arch/x86/realmode/init.c); have the "
+           "memory replaced"}};
+}
+
+// The bytes that a command line of `line` bytes has left for the option.
+std::size_t text_left(const MergeBase& base, const CommandLineRequest& request, std::size_t line) {
+  const std::size_t space_between = base.text.empty() ? 0 : 1;
+  return less(line, base.text.size() + space_between + request.kept_free +
+                        (base.crash_kernel ? kKdumpWords : 0));
+}
+
+E820Limits limits_of(const CommandLineRequest& request, const RetireList& list,
+                     const Surroundings& around) {
   const std::size_t line = request.loader == Loader::kKexec ? kKexecFileLine : kKernelLine;
-  const MergeBase& base = around.base;
-  const std::size_t taken = (base.text.empty() ? 0 : base.text.size() + 1) +  // a space between
-                            request.kept_free + (base.crash_kernel ? kKdumpWords : 0);
-  const std::size_t per_range = kEntriesPerRange * (1 + base.ram_items);
-  E820Limits limits{.text_bytes = less(line, taken),
-                    .table_entries = less(around.table, base.foreign_items * per_range),
+  std::size_t text = text_left(around.base, request, line);
+  std::size_t foreign_items = around.base.foreign_items;
+  std::size_t ram_items = around.base.ram_items;
+  for (const MergeBase& other : around.others) {
+    text = std::min(text, text_left(other, request, line));
+    foreign_items = std::max(foreign_items, other.foreign_items);
+    ram_items = std::max(ram_items, other.ram_items);
+  }
+  const std::size_t per_range = kEntriesPerRange * (1 + ram_items);
+  E820Limits limits{.text_bytes = text,
+                    .table_entries = less(around.table, foreign_items * per_range),
                     .entries_per_range = per_range,
-                    .line_bytes = line};
-  limits.void_areas = void_areas(around, request.loader);
-  limits.widening = {request.widen, around.map.system_ram().minus(limits.void_areas)};
+                    .line_bytes = line,
+                    .widening = {request.widen, above_1_mib(around.map.system_ram())},
+                    .out_of_reach = out_of_reach(list, around)};
+  const RangeSet& scratch = around.placement.kho_scratch;
+  if (request.loader == Loader::kKexec && !scratch.empty()) {
+    limits.out_of_reach.push_back(kho_areas(scratch));
+  }
   return limits;
 }
 
@@ -173,7 +256,15 @@ void add_effects_of(const CommandLineRequest& request, const Surroundings& aroun
         "the command line of this boot has '--', after which the kernel reads nothing: put the "
         "option before it (--merge does)");
   }
-  if (request.loader != Loader::kKexec) return;
+  if (request.loader != Loader::kKexec) {
+    const std::uint64_t bytes = plan.covered.bytes_shared_with(around.placement.kho_scratch);
+    if (bytes != 0) {
+      plan.side_effects.push_back(fmt::format(
+          "{} of it is in scratch areas of KHO, where a kexec with handover voids the option",
+          to_human_size(bytes)));
+    }
+    return;
+  }
   const auto& unknown = around.placement.not_known;
   plan.side_effects.insert(plan.side_effects.end(), unknown.begin(), unknown.end());
   if (around.map.firmware().size() > kZeroPageEntries) {
@@ -190,14 +281,19 @@ void sort_refused(Plan& plan) {
             [](const auto& a, const auto& b) { return a.range < b.range; });
 }
 
-// The choice for a list; its refusals are moved to those of the list and of void areas in `plan`.
+// The choice for a list; its refusals are moved to those of the list and of what is out of reach in
+// `plan`.
 Choice choose(const RetireList& list, const E820Limits& limits, const Room& room, Plan& plan) {
-  const RangeSet lost = list.frames.intersected_with(limits.void_areas.widened_to(list.page_shift));
   plan.refused = list.refused;
-  for (const ByteRange& range : lost.ranges()) {
-    plan.refused.push_back({range, reason_of({rule_of("kho-scratch"), range})});
+  RangeSet frames = list.frames;
+  Widening widening = limits.widening;
+  for (const OutOfReach& area : limits.out_of_reach) {
+    const RangeSet lost = frames.intersected_with(area.where.widened_to(list.page_shift));
+    for (const ByteRange& range : lost.ranges()) plan.refused.push_back({range, area.reason});
+    frames = frames.minus(lost);
+    widening.within = widening.within.minus(area.where);
   }
-  Choice choice = choose_ranges(list, list.frames.minus(lost), limits.widening, room);
+  Choice choice = choose_ranges(list, frames, widening, room);
   std::move(choice.refused.begin(), choice.refused.end(), std::back_inserter(plan.refused));
   choice.refused.clear();
   plan.covered = choice.covered;
@@ -260,11 +356,12 @@ Result<Plan> E820Backend::plan(const PlanRequest& request, const SysRoot& sysroo
   const auto around = surroundings_of(line, sysroot);
   if (!around) return around.error();
   if (!request.form.empty()) {
-    E820Limits limits = limits_of(line, *around);
+    // None of these goes with a handover: kexec_file_load makes its own map.
+    CommandLineRequest booted = line;
+    booted.loader = Loader::kBoot;
+    const E820Limits limits = limits_of(booted, request.list, *around);
     const FormPlace place{around->map, around->table};
     const Room room = room_of_form(request.form, place);
-    limits
-        .void_areas = {};  // none of these goes with a handover: kexec_file_load makes its own map
     Plan plan;
     const Choice choice = choose(request.list, limits, room, plan);
     if (plan.covered.empty()) return plan;
@@ -273,7 +370,7 @@ Result<Plan> E820Backend::plan(const PlanRequest& request, const SysRoot& sysroo
     add_losses(choice, plan);
     return plan;
   }
-  Plan plan = plan_e820(request.list, limits_of(line, *around), line.reserve);
+  Plan plan = plan_e820(request.list, limits_of(line, request.list, *around), line.reserve);
   add_effects_of(line, *around, plan);
   if (!line.merge) return plan;
   std::string_view option = plan.artifact;

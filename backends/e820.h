@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backends/backend.h"
 #include "backends/command_line.h"
@@ -28,6 +29,12 @@ class E820Backend final : public Backend {
                                   const SysRoot& sysroot) const override;
 };
 
+// Where the option does nothing, or must do nothing, in the kernel that is to be started, and why.
+struct OutOfReach {
+  RangeSet where;
+  std::string reason;
+};
+
 // What limits a memmap= list. Public so that each limit can be tested by itself.
 struct E820Limits {
   // Bytes that the memmap= option may take on the command line, its name included.
@@ -41,8 +48,7 @@ struct E820Limits {
   std::size_t line_bytes = 0;
   // Ranges that may become one.
   Widening widening = {};
-  // Areas in which the option is void in the kernel that is to be started.
-  RangeSet void_areas = {};
+  std::vector<OutOfReach> out_of_reach = {};
 };
 
 // The plan for `list` within `limits`; the artifact is the option alone. Pure. What goes first when

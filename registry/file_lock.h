@@ -12,5 +12,7 @@ namespace poisonctl {
 // Held until the descriptor is closed. Does not wait. Errors: kLocked when another process has it;
 // kCannotWrite.
 Result<UniqueFd> take_file_lock(const std::string& path);
+// The same, but waits until the other process has ended.
+Result<UniqueFd> wait_for_file_lock(const std::string& path);
 
 }  // namespace poisonctl

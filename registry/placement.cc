@@ -50,8 +50,30 @@ Error bad_content(const SysRoot& sysroot, const std::string& path, std::string_v
   return {ErrorCode::kBadData, fmt::format("{}: expected {}", sysroot.shown(path), expected)};
 }
 
+// e820_entries and e820_table[] of the zero page (arch/x86/include/uapi/asm/bootparam.h). A table
+// that is full may go on in a SETUP_E820_EXT, and what is short has no table: both are not known.
+RangeSet ram_of_zero_page(std::string_view page) {
+  constexpr std::size_t kCount = 0x1e8;
+  constexpr std::size_t kTable = 0x2d0;
+  constexpr std::size_t kMost = 128;       // E820_MAX_ENTRIES_ZEROPAGE
+  constexpr std::size_t kEntryBytes = 20;  // u64 address, u64 size, u32 type
+  constexpr std::uint64_t kRam = 1;
+  if (page.size() < kTable + kMost * kEntryBytes) return {};
+  const std::uint64_t count = little_endian(page.substr(kCount, 1));
+  if (count >= kMost) return {};
+  std::vector<ByteRange> ram;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string_view entry = page.substr(kTable + i * kEntryBytes, kEntryBytes);
+    if (little_endian(entry.substr(16)) != kRam) continue;
+    const auto range = ByteRange::from_size(PhysAddr(little_endian(entry.substr(0, 8))),
+                                            little_endian(entry.substr(8, 8)));
+    if (range) ram.push_back(*range);
+  }
+  return RangeSet::from_ranges(std::move(ram));
+}
+
 // The ramdisk of the zero page: Documentation/arch/x86/zero-page.rst.
-Result<void> add_x86_initrd(const SysRoot& sysroot, Placement& placement) {
+Result<void> add_zero_page(const SysRoot& sysroot, Placement& placement) {
   constexpr std::size_t kImage = 0x218;  // hdr.ramdisk_image
   constexpr std::size_t kSize = 0x21c;   // hdr.ramdisk_size
   constexpr std::size_t kExtImage = 0xc0;
@@ -70,6 +92,7 @@ Result<void> add_x86_initrd(const SysRoot& sysroot, Placement& placement) {
     return little_endian(view.substr(high, kWidth)) << 32U |
            little_endian(view.substr(low, kWidth));
   };
+  placement.boot_ram = ram_of_zero_page(page);
   const std::uint64_t size = whole(kSize, kExtSize);
   if (size == 0) return {};
   const auto range = ByteRange::from_size(PhysAddr(whole(kImage, kExtImage)), size);
@@ -294,7 +317,7 @@ Result<Placement> load_placement(const SysRoot& sysroot) {
   const auto firmware = sysroot.list("sys/firmware/memmap");
   placement.keeps_first_mib =
       (firmware && !firmware->empty()) || sysroot.list("sys/kernel/boot_params").ok();
-  for (const auto step : {add_x86_initrd, add_device_tree_initrd, add_kho_scratch, add_efi_runtime,
+  for (const auto step : {add_zero_page, add_device_tree_initrd, add_kho_scratch, add_efi_runtime,
                           add_reserved_memory, add_hugetlb, add_offline_blocks}) {
     if (auto done = step(sysroot, placement); !done) return done.error();
   }

@@ -16,10 +16,13 @@ namespace poisonctl {
 
 struct Placement {
   RangeSet offline_blocks;  // memory blocks that the kernel does not use now
-  RangeSet initrd;          // where the boot loader, or kexec, had put the initrd of this boot
-  RangeSet kho_scratch;     // where a kexec with KHO puts the next kernel; empty when KHO is off
-  RangeSet efi_runtime;     // EFI runtime services: the firmware runs from there
-  RangeSet device_tree;     // reserved-memory that a driver has
+  // x86: the RAM of the memory map that the boot loader, or kexec, has passed (the zero page);
+  // empty where that is not known, or is longer than the zero page has room for.
+  RangeSet boot_ram;
+  RangeSet initrd;       // where the boot loader, or kexec, had put the initrd of this boot
+  RangeSet kho_scratch;  // where a kexec with KHO puts the next kernel; empty when KHO is off
+  RangeSet efi_runtime;  // EFI runtime services: the firmware runs from there
+  RangeSet device_tree;  // reserved-memory that a driver has
   // Bytes of the largest page of any hugetlb pool that has pages; 0 when none has.
   std::uint64_t hugetlb_page = 0;
   // Whether this is x86, whose kernels (5.13 and newer) keep the first MiB from everybody.

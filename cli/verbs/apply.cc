@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <iterator>
 
 #include "backends/boot_files.h"
 #include "backends/command_line.h"
@@ -18,6 +19,7 @@
 #include "cli/cxl_apply.h"
 #include "cli/steps.h"
 #include "cli/verb.h"
+#include "registry/file_lock.h"
 #include "registry/range_text.h"
 #include "registry/text.h"
 
@@ -59,6 +61,11 @@ Result<std::vector<BootTarget>> chosen_targets(const Invocation& invocation) {
   return targets;
 }
 
+bool has_target(const BootFiles& files, BootTarget target) {
+  return std::any_of(files.files.begin(), files.files.end(),
+                     [&](const BootFile& file) { return file.target == target; });
+}
+
 // The files of this run. Errors: kNotAvailable when there is none.
 Result<BootFiles> files_of_run(const Invocation& invocation, const ChangeableRoot& root) {
   const auto targets = chosen_targets(invocation);
@@ -69,6 +76,7 @@ Result<BootFiles> files_of_run(const Invocation& invocation, const ChangeableRoo
     return !targets->empty() &&
            std::find(targets->begin(), targets->end(), file.target) == targets->end();
   });
+  if (!has_target(*found, BootTarget::kGrub)) found->grub_lines.clear();
   if (!found->files.empty()) return found;
   return Error{ErrorCode::kNotAvailable,
                fmt::format("{}: no boot configuration that poisonctl knows{}: expected "
@@ -78,21 +86,26 @@ Result<BootFiles> files_of_run(const Invocation& invocation, const ChangeableRoo
                            root.root(), targets->empty() ? "" : " among those of --only")};
 }
 
-// How the option is to be so that it fits into the longest of all command lines.
+// How the option is to be so that it fits into each of the command lines that it goes into. They
+// are a boot loader's: the file for kexec asks for an option of its own when the kernel is loaded.
 Result<CommandLineRequest> request_for(const Invocation& invocation, const BootFiles& files,
                                        const SysRoot& root) {
-  const auto running = root.read("proc/cmdline");
-  if (!running) return running.error();
-  CommandLineRequest request{.merge = std::string(trim(*running))};
+  CommandLineRequest request{.loader = Loader::kBoot, .kept_free = kLoaderWords};
+  request.also = files.grub_lines;
   for (const BootFile& file : files.files) {
     auto lines = command_lines_in(file, root.shown(file.path));
     if (!lines) return lines.error();
-    for (std::string& line : *lines) {
-      if (line.size() + kLoaderWords <= request.merge->size() + request.kept_free) continue;
-      request.merge = std::move(line);
-      request.kept_free = kLoaderWords;
-    }
+    std::move(lines->begin(), lines->end(), std::back_inserter(request.also));
   }
+  // Without a menu, that of this boot has to stand for those that GRUB will make.
+  if (request.also.empty() || (has_target(files, BootTarget::kGrub) && files.grub_lines.empty())) {
+    const auto running = root.read("proc/cmdline");
+    if (!running) return running.error();
+    if (request.also.empty()) request.kept_free = 0;  // it has the loader's words
+    request.also.emplace_back(trim(*running));
+  }
+  request.merge = std::move(request.also.back());
+  request.also.pop_back();
   const auto widen = widening_of(invocation);
   if (!widen) return widen.error();
   request.widen = *widen;
@@ -115,6 +128,7 @@ std::string option_in(std::string_view line) {
 struct Option {
   std::string text;
   bool all_covered = true;
+  bool found_no_room = false;  // for any frame of a list that has some
 };
 
 Result<Option> option_of_list(Invocation& invocation, const Backend& backend,
@@ -126,17 +140,22 @@ Result<Option> option_of_list(Invocation& invocation, const Backend& backend,
   }
   const auto request = request_for(invocation, files, root);
   if (!request) return request.error();
-  const auto list = load_retire_list(invocation);
-  if (!list) return list.error();
-  const auto plan = backend.plan({.list = *list, .command_line = *request}, root);
+  const auto loaded = load_checked_list(invocation);
+  if (!loaded) return loaded.error();
+  const CheckedList& checked = loaded->checked;
+  const auto plan = backend.plan({.list = checked.list, .command_line = *request}, root);
   if (!plan) return plan.error();
   const Output& output = invocation.output();
   for (const Refusal& refusal : plan->refused) {
     output.warning(fmt::format("{} is not covered: it {}", to_text(refusal.range), refusal.reason));
   }
   for (const std::string& effect : plan->side_effects) output.note(effect);
+  const bool too_much =
+      std::any_of(checked.findings.begin(), checked.findings.end(),
+                  [](const Finding& finding) { return finding.rule->id == "hard-limit"; });
   return Option{plan->covered.empty() ? std::string() : option_in(plan->artifact),
-                plan->refused.empty()};
+                plan->refused.empty(),
+                plan->covered.empty() && (too_much || !checked.list.frames.empty())};
 }
 
 struct Change {
@@ -204,8 +223,40 @@ Result<void> update_grub() {
                fmt::format("{} failed: the drop-in is in place, and not in GRUB's menu", kProgram)};
 }
 
+// Of two runs at once the one with the older list would write last. Held to the end of this one.
+// Nothing without a folder: there is no registry then, and what is to be done is to undo.
+Result<UniqueFd> turn_to_apply(Invocation& invocation) {
+  const std::string path = invocation.registry_path() + ".apply.lock";
+  auto lock = take_file_lock(path);
+  if (lock) return lock;
+  if (lock.error().os_error == ENOENT) return UniqueFd();
+  if (lock.error().code != ErrorCode::kLocked) return lock;
+  invocation.output().note(path + ": waiting for another 'poisonctl apply' to end");
+  return wait_for_file_lock(path);
+}
+
+// What is in the files is in no menu of GRUB's before update-grub has run.
+Result<void> renew_grub_menu(Invocation& invocation, const ChangeableRoot& root,
+                             const Option& option, bool unattended) {
+  if (!unattended || root.root() != "/") {
+    invocation.output().note("grub: run update-grub, which makes the menu from it");
+    return {};
+  }
+  if (auto updated = update_grub(); !updated) return updated;
+  const auto files = files_of_run(invocation, root);
+  if (!files) return files.error();
+  if (!grub_menu_is_behind(*files, option.text)) return {};
+  return Error{ErrorCode::kIo,
+               fmt::format("{}: update-grub has ended well, and the menu has another option than "
+                           "the drop-in all the same; see what makes it from /etc/default/grub",
+                           files->grub_menu)};
+}
+
 // `unattended`: nobody reads what is to be run by hand.
 Result<ExitStatus> apply_e820(Invocation& invocation, bool unattended) {
+  const bool dry_run = invocation.has("dry-run");
+  auto turn = dry_run ? Result<UniqueFd>(UniqueFd()) : turn_to_apply(invocation);
+  if (!turn) return turn.error();
   const auto root = open_changeable_root(invocation.option<std::string>("sysroot"));
   if (!root) return root.error();
   const auto files = files_of_run(invocation, **root);
@@ -218,16 +269,23 @@ Result<ExitStatus> apply_e820(Invocation& invocation, bool unattended) {
   }
   const auto changes = changes_for(invocation, *files, option.text, **root);
   if (!changes) return changes.error();
-  const bool dry_run = invocation.has("dry-run");
+  if (option.found_no_room && !changes->empty()) {
+    return Error{ErrorCode::kRefused,
+                 "nothing of the list is covered, so that what the boot files keep out now stays "
+                 "there; 'poisonctl check' says more, --undo takes it out all the same"};
+  }
   const auto done = make_changes(*changes, dry_run, **root, invocation.output());
   if (!done) return done.error();
+  if (!changes->empty()) {
+    for (const std::string& note : files->notes) invocation.output().note(note);
+  }
+  // A run before this one may have ended between the file and the menu.
   const bool in_grub = std::any_of(changes->begin(), changes->end(), [](const Change& change) {
     return change.file->target == BootTarget::kGrub;
   });
-  if (unattended && in_grub && !dry_run && (*root)->root() == "/") {
-    if (auto updated = update_grub(); !updated) return updated.error();
-  } else if (!changes->empty()) {
-    for (const std::string& note : files->notes) invocation.output().note(note);
+  if (in_grub || grub_menu_is_behind(*files, option.text)) {
+    auto renewed = renew_grub_menu(invocation, **root, option, unattended && !dry_run);
+    if (!renewed) return renewed.error();
   }
   return option.all_covered ? kExitDone : kExitFindings;
 }
@@ -247,9 +305,11 @@ Result<ExitStatus> apply_reserve_mem(Invocation& invocation) {
   }
   const auto room = pmsg_bytes(**root);
   if (!room) return room.error();
+  const bool dry_run = invocation.has("dry-run");
+  auto turn = dry_run ? Result<UniqueFd>(UniqueFd()) : turn_to_apply(invocation);
+  if (!turn) return turn.error();
   const auto loaded = load_checked_list(invocation);
   if (!loaded) return loaded.error();
-  const bool dry_run = invocation.has("dry-run");
   const auto made =
       make_handover(invocation, *loaded, dry_run ? HandoverUse::kLook : HandoverUse::kHandOut);
   if (!made) return made.error();

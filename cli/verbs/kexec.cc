@@ -78,14 +78,16 @@ struct Exclusion {
 
 // x86: e820. Elsewhere the next kernel gets the device tree of this one (drivers/of/kexec.c), so
 // what that leaves out stays out, and nothing can be added: kexec_file_load takes no tree.
-Result<Exclusion> exclusion_for(const RetireList& list, const std::string& line,
-                                const SysRoot& sysroot, const MemoryMap& map) {
+Result<Exclusion> exclusion_for(Invocation& invocation, const RetireList& list,
+                                const std::string& line, const SysRoot& sysroot,
+                                const MemoryMap& map) {
   const E820Backend e820;
   if (!e820.probe(sysroot).available) {
     return Exclusion{list.frames.minus(map.system_ram().widened_to(list.page_shift)), line};
   }
   auto plan = e820.plan({.list = list, .command_line = {.merge = line}}, sysroot);
   if (!plan) return plan.error();
+  for (const std::string& effect : plan->side_effects) invocation.output().note(effect);
   return Exclusion{std::move(plan->covered), std::string(trim(plan->artifact))};
 }
 
@@ -259,7 +261,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   const auto loaded = load_checked_list(invocation);
   if (!loaded) return loaded.error();
   const CheckedList& checked = loaded->checked;
-  const auto exclusion = exclusion_for(checked.list, *line, **root, **map);
+  const auto exclusion = exclusion_for(invocation, checked.list, *line, **root, **map);
   if (!exclusion) return exclusion.error();
   const RangeSet exposed = exposed_frames(checked, exclusion->covered);
   auto allowed = check_exposed(invocation, exposed, E820Backend().probe(**root).available);

@@ -169,6 +169,8 @@ all_files() { (cd "$MACHINE" && find . -type f -printf '%p %m ' -exec sha256sum 
   chmod -R a+rwX "$MACHINE/etc/default"
   chmod 644 "$MACHINE/boot/loader/entries/a.conf"
   chmod -R a+rX "$REGISTRY" "$MACHINE"
+  : > "$REGISTRY.apply.lock"
+  chmod 666 "$REGISTRY.apply.lock"
   all_files | grep -v grub.d > "$BATS_TEST_TMPDIR/before"
   ends 73 as_user "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" apply e820
   says "$stderr" "cannot write $MACHINE/etc/kernel/cmdline: Permission denied" \
@@ -198,7 +200,7 @@ all_files() { (cd "$MACHINE" && find . -type f -printf '%p %m ' -exec sha256sum 
 
 @test "the longest command line decides how much fits everywhere, and the rest is refused" {
   make_boot
-  printf 'options %s\n' "$(printf 'x%.0s' $(seq 1850))" > "$MACHINE/boot/loader/entries/long.conf"
+  printf 'options %s\n' "$(printf 'x%.0s' $(seq 1880))" > "$MACHINE/boot/loader/entries/long.conf"
   p -q record 0x3400000 0x3800000
   ends 1 p apply e820
   says "$stderr" "0x3800000-0x3800fff is not covered: it" "the kernel command line is full"
@@ -271,4 +273,93 @@ configure() {
   ends 69 p apply reserve-mem
   says "$stderr" "reserve-mem: "
   ends 64 p apply reserve-mem --undo
+}
+
+# OPTION...: a menu as update-grub makes it, with these words for our system.
+make_menu() {
+  mkdir -p "$MACHINE/boot/grub"
+  printf '%s\n' '### BEGIN /etc/grub.d/10_linux ###' "menuentry 'Debian' {" \
+    $'\t'"linux /boot/vmlinuz root=/dev/sda1 ro $1" '}' '### END /etc/grub.d/10_linux ###' \
+    '### BEGIN /etc/grub.d/30_os-prober ###' $'\t'"linux /vmlinuz root=/dev/sdb1" \
+    '### END /etc/grub.d/30_os-prober ###' > "$MACHINE/boot/grub/grub.cfg"
+}
+
+@test "a menu of GRUB that does not have what the drop-in has is told of until it does" {
+  make_boot
+  make_menu
+  p -q record 0x3400000
+  ends 0 p apply e820 --only grub
+  says "$stderr" "run update-grub"
+  # As after an update-grub that failed, or never ran.
+  ends 0 p apply e820 --only grub
+  same "$output" "nothing to change"
+  says "$stderr" "run update-grub"
+  ends 0 p apply e820 --only kernel-install
+  [[ "$stderr" != *update-grub* ]]
+  make_menu "$OPTION"
+  ends 0 p apply e820 --only grub
+  same "$output" "nothing to change"
+  [[ "$stderr" != *update-grub* ]]
+  ends 0 p apply e820 --only grub --undo
+  says "$stderr" "run update-grub"
+  ends 0 p apply e820 --only grub --undo
+  says "$stderr" "run update-grub"
+}
+
+@test "the option fits into the menu of GRUB, and a line that is long for its older option crowds out nothing" {
+  make_boot
+  make_menu "$(printf 'x%.0s' $(seq 500))"
+  rm -r "$MACHINE/boot/loader/entries"
+  for address in $(seq $((0x3400000)) 8192 $((0x3432000))); do printf '0x%x\n' "$address"; done |
+    xargs "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" -q record
+  ends 0 p apply e820
+  mkdir -p "$MACHINE/boot/loader/entries"
+  printf 'options %s\n' "$(printf 'x%.0s' $(seq 1880))" > "$MACHINE/boot/loader/entries/long.conf"
+  ends 1 p apply e820
+  says "$stderr" "the kernel command line is full"
+  local line
+  while read -r line; do
+    [ "${#line}" -le 2047 ] || return 1
+  done < "$MACHINE/boot/loader/entries/long.conf"
+  make_menu "$(printf 'x%.0s' $(seq 1960))"
+  all_files > "$BATS_TEST_TMPDIR/before"
+  ends 77 p apply e820
+  says "$stderr" "nothing of the list is covered" "--undo"
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/before")"
+}
+
+@test "a list past the hard limit takes no older protection away" {
+  make_boot
+  p -q record 0x3400000
+  p -q apply e820
+  all_files > "$BATS_TEST_TMPDIR/before"
+  p -q record 0x3500000+5M
+  ends 77 p apply e820 --bounds hard-per-mille=10
+  says "$stderr" "is taken for an attack or a mistake" "what the boot files keep out now stays"
+  same "$(all_files)" "$(cat "$BATS_TEST_TMPDIR/before")"
+  ends 0 p apply e820 --undo
+  [ ! -e "$MACHINE/$DROP_IN" ]
+  # With nothing to lose it is no refusal.
+  ends 1 p apply e820 --bounds hard-per-mille=10
+}
+
+@test "of two that apply, the second waits for the first" {
+  make_boot
+  p -q record 0x3400000
+  exec 9> "$REGISTRY.apply.lock"
+  flock 9
+  p apply e820 > "$BATS_TEST_TMPDIR/out" 2>&1 9>&- &
+  local job=$!
+  for ((i = 0; i < 300; ++i)); do
+    grep -q "waiting for another" "$BATS_TEST_TMPDIR/out" && break
+    sleep 0.1
+  done
+  says "$(cat "$BATS_TEST_TMPDIR/out")" "$REGISTRY.apply.lock: waiting for another 'poisonctl apply'"
+  [ ! -e "$MACHINE/$DROP_IN" ]
+  ends 0 p apply e820 --dry-run
+  p -q record 0x3800000
+  exec 9>&-
+  wait "$job"
+  # What came while it waited is in.
+  same "$(grep -o "memmap=.*" "$MACHINE/$DROP_IN")" "$OPTION,0x1000%0x3800000-1+5\""
 }

@@ -19,6 +19,7 @@ namespace poisonctl {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
+constexpr std::size_t kKib = 1024;
 constexpr E820Limits kRoomy = {.text_bytes = std::numeric_limits<std::size_t>::max(),
                                .table_entries = std::numeric_limits<std::size_t>::max()};
 
@@ -539,6 +540,107 @@ TEST(E820, WhatCannotBeAskedForTogetherIsSaid) {
       {.list = list, .command_line = {.merge = "ro", .reserve = Quoting::kPlain}}, *tree.open());
   ASSERT_TRUE(plain.ok());
   EXPECT_EQ(plain->artifact, "ro memmap=0x1000$0x100000\n");
+}
+
+// The zero page of a boot whose loader passed these ranges of RAM, and something reserved.
+std::string zero_page_with(const std::vector<ByteRange>& ram) {
+  std::string page(4096, '\0');
+  const auto put = [&](std::size_t at, std::uint64_t value, std::size_t width) {
+    for (std::size_t i = 0; i < width; ++i) page[at + i] = static_cast<char>(value >> 8 * i & 0xff);
+  };
+  put(0x1e8, ram.size() + 1, 1);
+  std::size_t at = 0x2d0;
+  for (const ByteRange& part : ram) {
+    put(at, part.begin().value(), 8);
+    put(at + 8, part.size(), 8);
+    put(at + 16, 1, 4);
+    at += 20;
+  }
+  put(at, 0xf0000000, 8);
+  put(at + 8, 0x1000, 8);
+  put(at + 16, 2, 4);
+  return page;
+}
+
+// memmap= changes what was RAM before it (from type 1), and nothing that the kernel adds later.
+TEST(E820, FramesOfRamThatIsInNoE820TableAreNotCalledCovered) {
+  for (const bool has_zero_page : {false, true}) {
+    TempTree tree;
+    write_machine(tree, 4, "ro");  // 64 MiB by the firmware, of 4 GiB
+    std::uint64_t end = 0x4000;
+    if (has_zero_page) {  // a DIMM that was added has an entry in the firmware map too
+      tree.write("sys/kernel/boot_params/data", zero_page_with({range(0x1000, 0x2ffffff)}));
+      end = 0x3000;
+    }
+    const RetireList list = list_of({frames(0x2000, 1), frames(end - 1, 2), frames(0x8000, 1)});
+    for (const std::string_view form : {"", "table", "setup-data", "badram", "cutmem"}) {
+      const auto plan = E820Backend().plan({.list = list, .form = form}, *tree.open());
+      ASSERT_TRUE(plan.ok()) << plan.error().message;
+      EXPECT_EQ(plan->covered, set_of({frames(0x2000, 1), frames(end - 1, 1)})) << form;
+      EXPECT_EQ(refused_in(*plan), set_of({frames(end, 1), frames(0x8000, 1)})) << form;
+      EXPECT_NE(plan->refused.at(0).reason.find("hot-added"), std::string::npos);
+    }
+  }
+}
+
+// init_real_mode() panics without a piece of RAM below 1 MiB.
+TEST(E820, APieceOfRamBelow1MibIsLeftForTheCodeThatStartsCpus) {
+  struct Case {
+    std::vector<ByteRange> bad;
+    RangeSet refused;
+  };
+  const Case cases[] = {
+      // Single frames with 64 KiB between two of them: nothing to give back.
+      {{frames(0x10, 1), frames(0x30, 1), frames(0x50, 1), frames(0x9e, 1)}, {}},
+      {{frames(0x10, 0x60)}, {}},
+      {{frames(0x10, 0x90)}, set_of({frames(0x10, 0x10)})},
+      {{frames(0, 0xa0), frames(0x200, 1)}, set_of({frames(0x10, 0x10)})},
+      // Every eighth frame, and one piece that has one bad frame only.
+      {{frames(0x11, 1), frames(0x18, 1), frames(0x20, 1), frames(0x28, 1), frames(0x30, 1),
+        frames(0x38, 1), frames(0x47, 1), frames(0x50, 1), frames(0x58, 1), frames(0x60, 1),
+        frames(0x68, 1), frames(0x70, 1), frames(0x78, 1), frames(0x80, 1), frames(0x88, 1),
+        frames(0x90, 1), frames(0x98, 1)},
+       set_of({frames(0x47, 1)})},
+  };
+  for (const Case& c : cases) {
+    TempTree tree;
+    write_machine(tree, 1, "ro");
+    tree.write("sys/firmware/memmap/0/end", "0x9ffff\n");
+    for (const auto& [name, text] :
+         {std::pair("start", "0x100000\n"), std::pair("end", "0xfffffff\n"),
+          std::pair("type", "System RAM\n")}) {
+      tree.write(std::string("sys/firmware/memmap/1/") + name, text);
+    }
+    const RetireList list = list_of(c.bad);
+    const auto plan = E820Backend().plan({.list = list}, *tree.open());
+    ASSERT_TRUE(plan.ok()) << plan.error().message;
+    EXPECT_EQ(refused_in(*plan), c.refused);
+    EXPECT_EQ(plan->covered, list.frames.minus(c.refused));
+  }
+}
+
+TEST(E820, TheOptionFitsIntoEachOfTheLinesThatItGoesInto) {
+  TempTree tree;
+  write_machine(tree, 1, "ro");
+  tree.write("boot/config-7.2.13", "CONFIG_NODES_SHIFT=10\n");
+  const RetireList list = scattered(200);
+  std::string old(kKib, 'x');  // long for its old option, for which the new one comes
+  old += " memmap=0x1000%0x1000-1+5";
+  for (int i = 0; i < 60; ++i) old += ",0x1000%0x1000-1+5";
+  const std::string full(1900, 'y');
+  for (const bool full_first : {false, true}) {
+    CommandLineRequest request{.loader = Loader::kBoot,
+                               .merge = full_first ? full : old,
+                               .also = {full_first ? old : full},
+                               .kept_free = 20};
+    const auto plan = E820Backend().plan({.list = list, .command_line = request}, *tree.open());
+    ASSERT_TRUE(plan.ok()) << plan.error().message;
+    const std::string line = line_of(*plan);
+    const std::size_t option = line.size() - line.find("memmap=");
+    EXPECT_LE(full.size() + 1 + option + 20, 2047U);
+    EXPECT_GT(full.size() + 1 + option + 20 + 22, 2047U);
+    EXPECT_EQ(plan->covered.united_with(refused_in(*plan)), list.frames);
+  }
 }
 
 }  // namespace
