@@ -23,6 +23,7 @@
 #include "registry/memory_map.h"
 #include "registry/placement.h"
 #include "registry/signing.h"
+#include "registry/text.h"
 #include "registry/topology.h"
 
 namespace poisonctl {
@@ -138,6 +139,22 @@ bool is_clean(const ReplayReport& report) {
 
 void warn(const Error& error) { fmt::print(stderr, "poison-replay: {}\n", error.message); }
 
+// Those of poisonctl.conf, which whoever made the initramfs has put into it ('poisonctl config
+// bounds'). Whatever is wrong with them, a list is replayed.
+Bounds load_bounds(const SysRoot& sysroot) {
+  constexpr std::string_view kFile = "etc/poisonctl/bounds";
+  const auto text = sysroot.read(kFile);
+  if (!text) {
+    if (text.error().code != ErrorCode::kNoInput) warn(text.error());
+    return {};
+  }
+  const auto bounds = parse_bounds(trim(*text));
+  if (bounds) return *bounds;
+  warn({bounds.error().code, fmt::format("{}: {}; the bounds are those by default",
+                                         sysroot.shown(kFile), bounds.error().message)});
+  return {};
+}
+
 // Nothing but a replay would suffer from two at once, and to do nothing is worse.
 std::optional<ReplayTurn> take_turn(const SysRoot& sysroot, const std::string& boot_id) {
   auto turn = ReplayTurn::take(sysroot, boot_id);
@@ -185,7 +202,8 @@ Result<ExitStatus> replay_found(const SysRoot& sysroot, const std::vector<FoundH
   const CheckedMachine machine{here->map, here->placement, here->nodes, about->page_shift};
   const std::uint64_t generation = chosen.used ? chosen.used->content.generation : 0;
   const CheckedList checked =
-      make_retire_list(std::span<const Claim>(chosen.claims), machine, ListPolicy{}, generation);
+      make_retire_list(std::span<const Claim>(chosen.claims), machine,
+                       ListPolicy{.checks = {}, .bounds = load_bounds(sysroot)}, generation);
   ReplayPolicy policy;
   policy.dry_run = options.dry_run;
   std::optional<ReplayTurn> turn;

@@ -1,5 +1,6 @@
-// poisonctl config check: which files of the configuration are read, what each setting is and where
-// it comes from, and what is not understood.
+// poisonctl config: check tells which files of the configuration are read, what each setting is and
+// where it comes from, and what is not understood; bounds prints the bounds for an initramfs, where
+// poison-replay reads them.
 #include "cli/config.h"
 
 #include <fmt/format.h>
@@ -108,10 +109,24 @@ Result<Config> config_to_check(Invocation& invocation) {
   return read_config(**root);
 }
 
+Result<ExitStatus> print_bounds(Invocation& invocation) {
+  if (invocation.arguments().size() > 1 || invocation.output().json()) {
+    return Error{ErrorCode::kUsage, "config bounds: takes no file, and has no --json"};
+  }
+  const auto root = invocation.sysroot();
+  if (!root) return root.error();
+  const auto config = load_config(**root);
+  if (!config) return config.error();
+  invocation.output().line(to_text(config->bounds));
+  return kExitDone;
+}
+
 Result<ExitStatus> run(Invocation& invocation) {
   const std::string what = invocation.arguments().front();
+  if (what == "bounds") return print_bounds(invocation);
   if (what != "check") {
-    return Error{ErrorCode::kUsage, fmt::format("config '{}': expected check", printable(what))};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("config '{}': expected check or bounds", printable(what))};
   }
   const auto config = config_to_check(invocation);
   if (!config) return config.error();
@@ -127,8 +142,9 @@ Result<ExitStatus> run(Invocation& invocation) {
 
 const Verb kConfigVerb = {
     .name = "config",
-    .arguments = "check [FILE]",
-    .summary = "Show what poisonctl.conf says and what of it is not understood",
+    .arguments = "check [FILE]|bounds",
+    .summary =
+        "Show what poisonctl.conf says and what of it is not understood, or its bounds alone",
     .least_arguments = 1,
     .most_arguments = 2,
     .has_json = true,

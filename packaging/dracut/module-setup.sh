@@ -32,6 +32,12 @@ install() {
     if [[ -f /var/lib/poisonctl/registry.db.key ]]; then poisonctl handover key; fi
   } >"$initdir/etc/poisonctl/trusted-keys"
 
+  # How much of a list poison-replay takes, as [list] of poisonctl.conf says.
+  if ! poisonctl -q config bounds >"$initdir/etc/poisonctl/bounds"; then
+    derror "poisonctl: the bounds of poisonctl.conf could not be had; see 'poisonctl config check'"
+    return 1
+  fi
+
   # Where firmware has no UUID, this tells for which machine a list is.
   if [[ -f /etc/machine-id ]]; then cp /etc/machine-id "$initdir/etc/machine-id"; fi
 

@@ -48,7 +48,7 @@ options() { p "$1" --help | grep -o '^ *\(-[a-zA-Z] \[ \)\?--[a-z-]*' | grep -o 
     same "$words: $(zsh_offers "$@")" "$words: $wanted"
   done <<'END'
 topology ""|diff show
-config ""|check
+config ""|bounds check
 handover ""|check key make
 audit ""|export import key verify
 kho ""|hold inspect receive

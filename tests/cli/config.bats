@@ -71,5 +71,18 @@ configure() {
   ends 65 p config check "$BATS_TEST_TMPDIR/new.conf"
   ends 64 p config
   ends 64 p config show
-  says "$stderr" "config 'show': expected check"
+  says "$stderr" "config 'show': expected check or bounds"
+}
+
+@test "the bounds alone, as an initramfs gets them" {
+  ends 0 p config bounds
+  same "$output" "frames=1048576,per-mille=10,node-per-mille=20,floor=32M,hard-per-mille=100"
+  configure poisonctl.conf "[list]" "bounds = frames=9,floor=4097"
+  ends 0 p config bounds
+  same "$output" "frames=9,per-mille=10,node-per-mille=20,floor=4097,hard-per-mille=100"
+  ends 64 p config bounds file
+  ends 64 p --json config bounds
+  configure poisonctl.conf "[list]" "bounds = frames=x"
+  ends 65 p config bounds
+  same "$output" ""
 }

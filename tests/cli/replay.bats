@@ -46,6 +46,19 @@ a_list() {
   same "$(stat -c %a "$MACHINE/run/poisonctl/replay.json")" 640
 }
 
+@test "poison-replay takes as much of a list as the configuration of the machine says" {
+  a_list
+  echo "frames=1,per-mille=10" > "$MACHINE/etc/poisonctl/bounds"
+  ends 1 early
+  output=$(report)
+  same "$(json "len(it['ranges']), len(it['refused'])")" "(1, 2)"
+  echo "frames=x" > "$MACHINE/etc/poisonctl/bounds"
+  ends 1 early
+  says "$stderr" "$MACHINE/etc/poisonctl/bounds: " "the bounds are those by default"
+  output=$(report)
+  same "$(json "len(it['ranges']), len(it['refused'])")" "(3, 0)"
+}
+
 @test "poison-replay believes no list of somebody else, and says so" {
   a_list
   : > "$MACHINE/etc/poisonctl/trusted-keys"

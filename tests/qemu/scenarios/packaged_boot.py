@@ -42,7 +42,8 @@ def run(bench: Bench) -> None:
         bench.say("poisonctl-initramfs is installed, and has made the image anew")
         inside = guest.check(f"lsinitramfs {image}")
         for path in ("usr/sbin/poison-replay", "scripts/init-top/poisonctl",
-                     "etc/poisonctl/handover", "etc/poisonctl/trusted-keys"):
+                     "etc/poisonctl/handover", "etc/poisonctl/trusted-keys",
+                     "etc/poisonctl/bounds"):
             expect(path in inside.split(), f"{image} has no {path}: {inside}")
         guest.kexec(f"/boot/vmlinuz-{guest.release}", image)
         all_accounted_for(bench, guest, frames, "kexec")
