@@ -223,13 +223,13 @@ void print_people(Output& output, const Inspection& inspection) {
 Error nothing_here(const SysRoot& sysroot, const Error& error) {
   if (error.code == ErrorCode::kNoPrivilege) return error;
   if (error.code != ErrorCode::kNoInput) return error;
-  const auto line = sysroot.read("proc/cmdline");
-  const bool on = line && command_line_says_kho(*line, false);
-  return {ErrorCode::kNotAvailable,
-          fmt::format("{}: is not there: {}", sysroot.shown(kFolder),
-                      on ? "kho=on is on the command line, so mount debugfs at /sys/kernel/debug, "
-                           "or the kernel has no CONFIG_KEXEC_HANDOVER_DEBUGFS"
-                         : why_no_live_update(sysroot))};
+  return {
+      ErrorCode::kNotAvailable,
+      fmt::format("{}: is not there: {}", sysroot.shown(kFolder),
+                  kho_is_on(sysroot)
+                      ? "KHO is on, so mount debugfs at /sys/kernel/debug, or the kernel has no "
+                        "CONFIG_KEXEC_HANDOVER_DEBUGFS"
+                      : why_no_live_update(sysroot))};
 }
 
 }  // namespace

@@ -106,11 +106,12 @@ std::vector<RetirementRun> with_doubt(std::vector<RetirementRun> runs, const Ran
       told.push_back(std::move(run));
       continue;
     }
-    const RangeSet all = RangeSet::from_ranges({run.range});
-    for (const ByteRange& part : all.minus(doubted).ranges()) {
+    const RangeSet inside = doubted.within(run.range);
+    const RangeSet outside = RangeSet::from_ranges({run.range}).minus(inside);
+    for (const ByteRange& part : outside.ranges()) {
       told.push_back({part, run.retirement, run.how});
     }
-    for (const ByteRange& part : doubted.within(run.range).ranges()) {
+    for (const ByteRange& part : inside.ranges()) {
       told.push_back({part, retirement, std::string(how)});
     }
   }

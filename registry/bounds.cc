@@ -239,8 +239,11 @@ BoundedList bound_list(std::span<const Claim> claims, RangeSet accepted,
   nodes.numbers.erase(std::unique(nodes.numbers.begin(), nodes.numbers.end()), nodes.numbers.end());
   bool fits = wanted <= overall.bytes;
   std::vector<RangeSet> node_ranges;
+  RangeSet
+      of_others;  // a memory block may have parts of several nodes, and is in the folder of each
   for (const unsigned number : nodes.numbers) {
-    RangeSet of_node = ranges_of_node(machine.nodes, number);
+    RangeSet of_node = ranges_of_node(machine.nodes, number).minus(of_others);
+    of_others = of_others.united_with(of_node);
     nodes.rooms.push_back(node_room(number, ram_ranges.bytes_shared_with(of_node), bounds));
     if (accepted.bytes_shared_with(of_node) > nodes.rooms.back().bytes) fits = false;
     node_ranges.push_back(std::move(of_node));

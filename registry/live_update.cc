@@ -159,6 +159,13 @@ bool command_line_says_kho(std::string_view command_line, bool otherwise) {
   return truth_of(command_line, "kho=").value_or(otherwise);
 }
 
+bool kho_is_on(const SysRoot& sysroot) {
+  const auto config = KernelConfig::load(sysroot);
+  const bool by_default = config && config->value("CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT") == "y";
+  const auto line = sysroot.read("proc/cmdline");
+  return line ? command_line_says_kho(*line, by_default) : by_default;
+}
+
 std::string why_no_live_update(const SysRoot& sysroot) {
   const auto release = sysroot.read("proc/sys/kernel/osrelease");
   const std::string_view name = release ? trim(*release) : std::string_view();
@@ -172,9 +179,7 @@ std::string why_no_live_update(const SysRoot& sysroot) {
   }
   const auto line = sysroot.read("proc/cmdline");
   const std::string_view words = line ? std::string_view(*line) : std::string_view();
-  const bool by_default =
-      built_with(sysroot, name, "CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT").value_or(false);
-  if (!command_line_says_kho(words, by_default)) {
+  if (!kho_is_on(sysroot)) {
     return "kexec handover is off; boot with kho=on liveupdate=on";
   }
   if (!truth_of(words, "liveupdate=").value_or(false)) {

@@ -62,6 +62,10 @@ Result<std::unique_ptr<LiveUpdate>> open_live_update(const SysRoot& sysroot);
 // Whether kho= of a kernel command line is true; `otherwise` where it is not said. As kstrtobool().
 bool command_line_says_kho(std::string_view command_line, bool otherwise);
 
+// Whether KHO is on here: by the command line, or else as the kernel was built
+// (kernel/liveupdate/kexec_handover.c). False where no file says how.
+bool kho_is_on(const SysRoot& sysroot);
+
 // Why this kernel has no LUO, and what to do: one sentence.
 std::string why_no_live_update(const SysRoot& sysroot);
 

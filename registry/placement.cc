@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "registry/bytes.h"
+#include "registry/live_update.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -123,20 +124,6 @@ Result<void> add_device_tree_initrd(const SysRoot& sysroot, Placement& placement
   return {};
 }
 
-// Whether the kernel was told to use KHO: "kho=on", or any other true word of kstrtobool().
-bool command_line_has_kho(const SysRoot& sysroot) {
-  const auto line = sysroot.read("proc/cmdline");
-  if (!line) return false;
-  bool on = false;
-  for (const std::string_view word : split_words(*line)) {
-    if (!word.starts_with("kho=")) continue;
-    const std::string_view value = word.substr(4);
-    on =
-        value == "on" || value.starts_with("1") || value.starts_with("y") || value.starts_with("Y");
-  }
-  return on;
-}
-
 // Text, one hexadecimal number a line (kernel/liveupdate/kexec_handover_debugfs.c).
 Result<std::vector<std::uint64_t>> hex_lines(const SysRoot& sysroot, const std::string& path,
                                              std::string_view text) {
@@ -161,7 +148,7 @@ Result<void> add_kho_scratch(const SysRoot& sysroot, Placement& placement) {
     const auto text = read_optional(sysroot, paths.at(i), placement, kAbout);
     if (!text) return text.error();
     if (!*text) {
-      if (placement.not_known.empty() && command_line_has_kho(sysroot)) {
+      if (placement.not_known.empty() && kho_is_on(sysroot)) {
         placement.not_known.push_back(
             fmt::format("{} is not there although KHO is on, so {} was not checked; mount debugfs "
                         "(CONFIG_KEXEC_HANDOVER_DEBUGFS)",
@@ -234,6 +221,15 @@ Result<std::optional<std::size_t>> cells(const SysRoot& sysroot, const std::stri
   return std::optional(static_cast<std::size_t>(count));
 }
 
+// Whether a node counts: without "status", or with "okay" (Devicetree Specification, 2.3.4). The
+// kernel reserves nothing for others (__reserved_mem_init_node(), drivers/of/of_reserved_mem.c).
+bool is_enabled(const SysRoot& sysroot, const std::string& node) {
+  const auto status = sysroot.read(node + "/status");
+  if (!status) return true;
+  const std::string_view word = std::string_view(*status).substr(0, status->find('\0'));
+  return word == "okay" || word == "ok";
+}
+
 // Only nodes with "compatible": a driver has that memory. One without it is a plain exclusion,
 // perhaps of these very frames, and has to be made again for the next kernel.
 Result<void> add_reserved_memory(const SysRoot& sysroot, Placement& placement) {
@@ -252,7 +248,8 @@ Result<void> add_reserved_memory(const SysRoot& sysroot, Placement& placement) {
   const std::size_t entry_bytes = address_bytes + **size_cells * kCell;
   std::vector<ByteRange> ranges;
   for (const std::string& node : *nodes) {
-    if (!sysroot.read(fmt::format("{}/{}/compatible", folder, node))) continue;
+    const std::string inside = fmt::format("{}/{}", folder, node);
+    if (!sysroot.read(inside + "/compatible") || !is_enabled(sysroot, inside)) continue;
     const std::string path = fmt::format("{}/{}/reg", folder, node);
     const auto reg = sysroot.read(path);
     if (!reg) continue;  // placed by the kernel ("size"), or a property of /reserved-memory itself

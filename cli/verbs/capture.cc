@@ -22,6 +22,9 @@ namespace {
 
 namespace po = boost::program_options;
 
+// Some of it only root may read on the machine that it is from: addresses, serial numbers.
+constexpr mode_t kFileMode = 0600;
+
 // Files that are copied as they are. Every file that a part of poisonctl reads must be here or in
 // one of the folders below.
 constexpr std::array<std::string_view, 22> kFiles = {
@@ -70,8 +73,7 @@ void add_options(po::options_description& options) {
 Result<void> copy_file(const SysRoot& from, const SysRoot& to, const std::string& path) {
   const auto content = from.read(path);
   if (!content) return content.error();
-  constexpr mode_t kMode = 0644;
-  return to.replace_file(path, *content, kMode);
+  return to.replace_file(path, *content, kFileMode);
 }
 
 bool is_numbered(std::string_view name, std::string_view prefix) {
@@ -88,7 +90,7 @@ Result<void> copy_page_flags(const SysRoot& from, const std::string& target_root
     return os_error("cannot write " + target, errno, ErrorCode::kCannotWrite);
   };
   const UniqueFd fd(
-      ::open(target.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+      ::open(target.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kFileMode));
   if (!fd.valid()) return cannot();
   std::vector<std::byte> block(1U << 20U);
   std::uint64_t offset = 0;
@@ -125,7 +127,7 @@ Result<void> copy_nodes(const SysRoot& from, const SysRoot& to) {
     if (!names) return names.error();
     for (const std::string& name : *names) {
       if (!is_numbered(name, "memory")) continue;
-      if (auto made = to.replace_file(folder + "/" + name, "", 0644); !made) return made;
+      if (auto made = to.replace_file(folder + "/" + name, "", kFileMode); !made) return made;
     }
   }
   return {};
@@ -238,7 +240,7 @@ void add_kho(const SysRoot& from, std::vector<std::string>& paths) {
 }
 
 Result<void> make_empty_folder(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0755) == 0) return {};
+  if (::mkdir(folder.c_str(), 0700) == 0) return {};
   if (errno != EEXIST) {
     return os_error("cannot make " + folder, errno, ErrorCode::kCannotWrite);
   }
@@ -283,7 +285,7 @@ Result<ExitStatus> run(Invocation& invocation) {
   constexpr std::string_view kOffline = "sys/devices/system/memory/hard_offline_page";
   const auto memory = (*source)->list("sys/devices/system/memory");
   if (memory && std::binary_search(memory->begin(), memory->end(), "hard_offline_page")) {
-    if (auto made = (*target)->replace_file(kOffline, "", 0644); !made) return made.error();
+    if (auto made = (*target)->replace_file(kOffline, "", kFileMode); !made) return made.error();
   }
 
   Output& output = invocation.output();

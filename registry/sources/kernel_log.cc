@@ -340,6 +340,10 @@ Result<void> KernelLogReader::flush_section(CperRecord& record) {
   if (severity.empty()) {
     collector_.warn_once(place_, "a memory error without a severity: taken as a corrected one");
   }
+  if (severity == "info") {  // cper_severity_strs (drivers/firmware/efi/cper.c)
+    collector_.warn_once(place_, "what firmware tells for information is no error: left out");
+    return {};
+  }
   Event event = event_of(kind_of_severity(severity), std::nullopt, section.evidence);
   event.label = section.label;
   event.dram = section.dram;
@@ -454,7 +458,28 @@ Result<void> KernelLogReader::take_message(std::string_view text) {
   return take_prefix(rest, "EDAC MC") ? take_edac(rest) : Result<void>();
 }
 
+// Tools put blanks before the further lines of one message (dmesg, journalctl), whose text may be
+// that of a user: what looks like a message of its own there is none.
+bool is_continuation(std::string_view line) {
+  return line.starts_with(' ') || line.starts_with('\t');
+}
+
+bool looks_like_ours(std::string_view line) {
+  return contains(line, "[Hardware Error]") || contains(line, "emory failure") ||
+         contains(line, "oft offline") || contains(line, "oft_offline") ||
+         contains(line, "oft-offlining") || contains(line, "EDAC MC") ||
+         contains(line, "hardware memory error");
+}
+
 Result<void> KernelLogReader::take_line(std::string_view line, const std::string& place) {
+  if (is_continuation(line)) {
+    if (looks_like_ours(line)) {
+      collector_.warn_once(place,
+                           "begins with a blank, as further lines of another message do, "
+                           "whose text anybody may have made: left out");
+    }
+    return {};
+  }
   const auto message = message_of(line);
   if (!message) return {};
   line_ = trim(line);

@@ -33,6 +33,13 @@ load helpers
   [ ! -e "$BATS_TEST_TMPDIR/copy/etc" ]
 }
 
+@test "what only root may read on the machine is not open to all in the copy" {
+  chmod 600 "$MACHINE/proc/kpageflags"
+  (umask 0 && p -q capture "$BATS_TEST_TMPDIR/copy")
+  same "$(stat -c %a "$BATS_TEST_TMPDIR/copy")" 700
+  same "$(find "$BATS_TEST_TMPDIR/copy" -type f ! -perm 600)" ""
+}
+
 @test "capture without page flags" {
   ends 0 p capture --without-page-flags "$BATS_TEST_TMPDIR/copy"
   [ ! -e "$BATS_TEST_TMPDIR/copy/proc/kpageflags" ]

@@ -124,6 +124,20 @@ TEST(Bounds, EachBoundBindsAndNamesItself) {
   }
 }
 
+// A block where two nodes meet is in the folders of both: its frames were taken by the one and
+// refused by the other.
+TEST(Bounds, ABlockOfTwoNodesIsCountedOnce) {
+  TestMachine machine = machine_with(8 * kGib);
+  machine.nodes = {{range(0, 4 * kGib + 128 * kMib - 1), 0}, {range(4 * kGib, 8 * kGib - 1), 1}};
+  std::vector<Claim> claims;
+  for (std::uint64_t i = 0; i < 4096; ++i) claims.push_back(claim_at((4 * kGib >> 12U) + 2 * i));
+  const BoundedList list = bound_all(claims, machine, {.node_per_mille = 0});
+  EXPECT_EQ(list.kept.bytes(), kLeastShare);
+  EXPECT_FALSE(list.refused.empty());
+  EXPECT_TRUE(list.kept.intersected_with(ranges_of(list.refused)).empty());
+  EXPECT_EQ(list.kept.united_with(ranges_of(list.refused)), frames_of(claims, machine.shift));
+}
+
 TEST(Bounds, PastTheHardLimitNothingIsTaken) {
   const TestMachine machine = machine_with(kGib);
   const std::uint64_t tenth = kGib / 10 / kPage * kPage;

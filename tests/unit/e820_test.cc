@@ -600,7 +600,7 @@ TEST(E820, APieceOfRamBelow1MibIsLeftForTheCodeThatStartsCpus) {
         frames(0x38, 1), frames(0x47, 1), frames(0x50, 1), frames(0x58, 1), frames(0x60, 1),
         frames(0x68, 1), frames(0x70, 1), frames(0x78, 1), frames(0x80, 1), frames(0x88, 1),
         frames(0x90, 1), frames(0x98, 1)},
-       set_of({frames(0x47, 1)})},
+       set_of({frames(0x38, 1)})},
   };
   for (const Case& c : cases) {
     TempTree tree;

@@ -107,7 +107,7 @@ TEST(Placement, WhatThisUserMayNotSeeIsSaid) {
 }
 
 TEST(Placement, KhoWithoutDebugfsIsSaid) {
-  for (const std::string_view line : {"quiet kho=on\n", "kho=1", "kho=off kho=y"}) {
+  for (const std::string_view line : {"quiet kho=on\n", "kho=1", "kho=off kho=y", "kho=true"}) {
     const TempTree tree;
     tree.write("proc/cmdline", line);
     const auto placement = load_placement(*tree.open());
@@ -119,6 +119,32 @@ TEST(Placement, KhoWithoutDebugfsIsSaid) {
     const TempTree tree;
     tree.write("proc/cmdline", line);
     EXPECT_TRUE(load_placement(*tree.open())->not_known.empty()) << line;
+  }
+}
+
+TEST(Placement, AKernelThatIsBuiltWithKhoOnNeedsNoOption) {
+  for (const std::string_view line : {"quiet\n", "quiet kho=off\n"}) {
+    const TempTree tree;
+    tree.write("proc/cmdline", line);
+    tree.write("proc/sys/kernel/osrelease", "7.2.13\n");
+    tree.write("boot/config-7.2.13", "CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT=y\n");
+    const bool off = line.find("off") != std::string_view::npos;
+    EXPECT_EQ(load_placement(*tree.open())->not_known.empty(), off) << line;
+  }
+}
+
+TEST(Placement, ANodeThatIsNotEnabledReservesNothing) {
+  for (const auto& [status, reserves] : {std::pair<std::string, bool>("okay", true),
+                                         {"ok", true},
+                                         {"disabled", false},
+                                         {"reserved", false}}) {
+    const TempTree tree;
+    tree.write(std::string(kReserved) + "/#address-cells", big(1, 4));
+    tree.write(std::string(kReserved) + "/#size-cells", big(1, 4));
+    tree.write(std::string(kReserved) + "/x@1000000/compatible", "x");
+    tree.write(std::string(kReserved) + "/x@1000000/reg", big(0x1000000, 4) + big(0x1000, 4));
+    tree.write(std::string(kReserved) + "/x@1000000/status", status + '\0');
+    EXPECT_NE(load_placement(*tree.open())->device_tree.empty(), reserves) << status;
   }
 }
 

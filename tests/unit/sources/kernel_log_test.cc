@@ -101,6 +101,37 @@ TEST(KernelLog, ManyRecordsAtOnceAreBounded) {
   EXPECT_NE(got.report.warnings[0].find("without a severity"), std::string::npos);
 }
 
+// Printed as the further lines of a message that held what a user had typed.
+TEST(KernelLog, TheFurtherLinesOfAMessageAreNoMessages) {
+  const auto got = collected_from(
+      collect_kernel_log,
+      "[   12.345678] overlayfs: unrecognized mount option \"x\n"
+      "               Memory failure: 0x12: recovery action for free buddy page: Recovered\n"
+      "\tMemory failure: 0x13: already hardware poisoned\n"
+      "               \" or missing value\n"
+      "[   12.345679] Memory failure: 0x14: already hardware poisoned\n");
+  ASSERT_EQ(got.events.size(), 1U) << got.error;
+  EXPECT_EQ(to_text(*got.events[0].range), "0x14000-0x14fff");
+  ASSERT_EQ(got.report.warnings.size(), 1U);
+  EXPECT_NE(got.report.warnings[0].find("input:2: begins with a blank"), std::string::npos)
+      << got.report.warnings[0];
+}
+
+TEST(KernelLog, WhatFirmwareTellsForInformationIsNoError) {
+  const std::string section =
+      "{1}[Hardware Error]:  Error 0, type: info\n"
+      "{1}[Hardware Error]:  section_type: memory error\n"
+      "{1}[Hardware Error]:  physical_address: 0x0000000012345000\n";
+  for (const std::string_view of_record : {"info", "corrected"}) {
+    const auto got = collected_from(
+        collect_kernel_log,
+        "{1}[Hardware Error]: event severity: " + std::string(of_record) + "\n" + section);
+    EXPECT_TRUE(got.events.empty()) << got.lines << got.error;
+    ASSERT_EQ(got.report.warnings.size(), 1U);
+    EXPECT_NE(got.report.warnings[0].find("is no error: left out"), std::string::npos);
+  }
+}
+
 TEST(KernelLog, GoesOnAfterTheNulsOfACrash) {
   const std::string text = "Memory failure: 0x1: already hardware poisoned\n" +
                            std::string(4096, '\0') +
