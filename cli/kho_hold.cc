@@ -8,6 +8,7 @@
 
 #include "cli/service.h"
 #include "cli/steps.h"
+#include "registry/generation.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -60,7 +61,7 @@ Result<void> KhoHolder::refresh() {
     auto store = invocation_.open_store(Store::Mode::kRead);
     if (!store && store.error().code == ErrorCode::kNoInput && !held_) return {};
     if (!store) return store.error();
-    const auto generation = store->generation();
+    const auto generation = list_generation(*store, invocation_.registry_path());
     if (!generation) return generation.error();
     if (generation_ == *generation) return {};
   }

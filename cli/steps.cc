@@ -11,6 +11,7 @@
 #include "cli/config.h"
 #include "cli/replay/turn.h"
 #include "registry/checkpoint.h"
+#include "registry/generation.h"
 #include "registry/handover.h"
 #include "registry/range_text.h"
 #include "registry/signing.h"
@@ -271,7 +272,7 @@ Result<LoadedList> load_checked_list(Invocation& invocation) {
   if (!machine) return machine.error();
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store) return store.error();
-  const auto generation = store->generation();
+  const auto generation = list_generation(*store, invocation.registry_path());
   if (!generation) return generation.error();
   auto records = load_records(invocation, *store);
   if (!records) return records.error();
@@ -297,7 +298,9 @@ Result<MadeHandover> make_handover(Invocation& invocation, const LoadedList& loa
   auto blob = write_handover(*content, *key);
   if (!blob) return blob.error();
   if (use == HandoverUse::kHandOut) {
-    auto noted = note_generation(invocation.registry_path(), content->generation);
+    auto store = invocation.open_store(Store::Mode::kRead);
+    if (!store) return store.error();
+    auto noted = note_handed_out(*store, invocation.registry_path(), content->generation);
     if (!noted) return noted.error();
   }
   return MadeHandover{.generation = content->generation,
@@ -305,18 +308,63 @@ Result<MadeHandover> make_handover(Invocation& invocation, const LoadedList& loa
                       .blob = *std::move(blob)};
 }
 
+namespace {
+
+Result<ImportSummary> store_all(Invocation& invocation, Store::Import& import,
+                                std::span<const Event> events) {
+  for (const Event& event : events) {
+    if (auto added = import.add(event); !added) return added.error();
+  }
+  auto summary = import.commit();
+  if (summary) report_import(invocation.output(), *summary);
+  return summary;
+}
+
+// The newest observation after entry `id` that is about one of these ranges, if there is any.
+Result<std::optional<StoredEvent>> observed_since(Store& store, std::int64_t id,
+                                                  std::span<const Event> about) {
+  std::vector<ByteRange> ranges;
+  for (const Event& event : about) ranges.push_back(*event.range);
+  const RangeSet all = RangeSet::from_ranges(std::move(ranges));
+  std::optional<StoredEvent> found;
+  auto read = store.for_each_event_after(id, [&](const StoredEvent& stored) {
+    const Event& event = stored.event;
+    const bool counts = severity_weight(event.kind) != 0 && event.foreign_host.empty();
+    if (counts && event.range && all.overlaps(*event.range)) found = stored;
+    return true;
+  });
+  if (!read) return read.error();
+  return found;
+}
+
+}  // namespace
+
 Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
                                    const Provenance& provenance, std::span<const Event> events) {
   auto store = invocation.open_store(mode);
   if (!store) return store.error();
   auto import = store->begin_import(provenance, Store::Repeats::kCount);
   if (!import) return import.error();
-  for (const Event& event : events) {
-    if (auto added = import->add(event); !added) return added.error();
+  return store_all(invocation, *import, events);
+}
+
+Result<ImportSummary> store_resolutions(Invocation& invocation, const Provenance& provenance,
+                                        std::span<const Event> resolutions,
+                                        std::int64_t read_up_to) {
+  auto store = invocation.open_store(Store::Mode::kWrite);
+  if (!store) return store.error();
+  // From here on nobody else writes.
+  auto import = store->begin_import(provenance, Store::Repeats::kCount);
+  if (!import) return import.error();
+  const auto failed = observed_since(*store, read_up_to, resolutions);
+  if (!failed) return failed.error();
+  if (*failed) {
+    return Error{ErrorCode::kLocked,
+                 fmt::format("{}: was seen to fail (entry {}) while this looked at what is to be "
+                             "resolved. Nothing was resolved; see 'poisonctl show', and try again",
+                             to_text(*(*failed)->event.range), (*failed)->id)};
   }
-  auto summary = import->commit();
-  if (summary) report_import(invocation.output(), *summary);
-  return summary;
+  return store_all(invocation, *import, resolutions);
 }
 
 void report_import(const Output& output, const ImportSummary& summary) {

@@ -75,6 +75,12 @@ Result<MadeHandover> make_handover(Invocation& invocation, const LoadedList& loa
 // Stores events that somebody states now, in one import, and says what people should know of it.
 Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
                                    const Provenance& provenance, std::span<const Event> events);
+// The same for resolutions of records that were read when entry `read_up_to` was the newest.
+// Errors: also kLocked, with nothing stored, when one of them has failed since: nobody has resolved
+// that.
+Result<ImportSummary> store_resolutions(Invocation& invocation, const Provenance& provenance,
+                                        std::span<const Event> resolutions,
+                                        std::int64_t read_up_to);
 // Warns of records that were opened again, and of a checkpoint that could not follow.
 void report_import(const Output& output, const ImportSummary& summary);
 

@@ -8,6 +8,7 @@
 #include "cli/steps.h"
 #include "registry/adoption.h"
 #include "registry/checkpoint.h"
+#include "registry/generation.h"
 #include "registry/topology.h"
 
 namespace poisonctl {
@@ -57,7 +58,7 @@ Result<TrustContext> trust_context_here(Invocation& invocation, std::uint64_t ge
     if (store.error().code == ErrorCode::kNoInput) return context;
     return store.error();
   }
-  const auto here = store->generation();
+  const auto here = list_generation(*store, invocation.registry_path());
   if (!here) return here.error();
   context.newest_generation = std::max(context.newest_generation, *here);
   context.newer_exists = *here > generation;

@@ -38,8 +38,9 @@ void fold_condition(Record& record, const Event& event, const Provenance& proven
   }
   bool faulty = true;
   if (event.kind == EventKind::kCorrected) {
-    faulty =
-        record.corrected.add(event.count, seen, policy.frame_limit, policy.window) || row_is_faulty;
+    faulty = record.corrected.add(event.count, seen, provenance.time, policy.frame_limit,
+                                  policy.window) ||
+             row_is_faulty;
   }
   if (faulty) record.condition = Condition::kFaulty;
 }
@@ -89,8 +90,11 @@ std::optional<Condition> condition_from(std::string_view word) {
   return std::nullopt;
 }
 
-bool ErrorBucket::add(std::uint64_t count, Time time, std::uint64_t limit,
+bool ErrorBucket::add(std::uint64_t count, Time time, Time recorded, std::uint64_t limit,
                       std::chrono::seconds window) {
+  // What is recorded later is recorded at a later time, unless a clock was ahead: without this,
+  // nothing would leak away until that time has come.
+  if (recorded < filled) filled = recorded;
   if (level == 0) filled = time;
   // Times from 1970 on: their difference does not overflow.
   constexpr Time kEpoch{};
@@ -154,7 +158,13 @@ void fold_event(Record& record, const Event& event, const Provenance& provenance
   if (!event.label.empty()) record.label = event.label;
   if (event.dram != DramCoordinates{}) record.dram = event.dram;
   insert_sorted(record.sources, provenance.source);
-  if (!snapshot.empty()) insert_sorted(record.topologies, snapshot);
+  // Where the import could not tell the topology, what is seen is about the memory that is there
+  // all the same: it is not to be set aside for a change of before.
+  if (snapshot.empty()) {
+    record.topologies.clear();
+  } else {
+    insert_sorted(record.topologies, snapshot);
+  }
   fold_condition(record, event, provenance, policy, row_is_faulty);
 }
 

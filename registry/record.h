@@ -38,8 +38,10 @@ struct ErrorBucket {
   std::uint64_t level = 0;  // errors not yet leaked away
   Time filled;              // when `level` was right
 
-  // Adds `count` errors at `time`; true when that is more than `limit`.
-  bool add(std::uint64_t count, Time time, std::uint64_t limit, std::chrono::seconds window);
+  // Adds `count` errors at `time`, which were recorded at `recorded`; true when that is more than
+  // `limit`.
+  bool add(std::uint64_t count, Time time, Time recorded, std::uint64_t limit,
+           std::chrono::seconds window);
 };
 
 // One record for each distinct range that events name, widened to 4 KiB: the smallest page that any

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 
 #include "registry/checkpoint.h"
 #include "registry/posix_file.h"
@@ -141,6 +142,48 @@ class Replayer {
   std::int64_t last_id_ = 0;
 };
 
+// The last entry of a damaged log up to which all fits together; 0 when not even the first does.
+std::int64_t fits_up_to(const std::string& registry) {
+  auto store = Store::open(registry, Store::Mode::kRead);
+  if (!store) return 0;
+  std::int64_t last = 0;
+  constexpr auto kAll = std::numeric_limits<std::int64_t>::max();
+  // Ends with an error at the first entry that does not fit, or cannot be read.
+  static_cast<void>(store->for_each_chained(kAll, [&](const ChainedEvent& entry) {
+    last = entry.stored.id;
+    return true;
+  }));
+  return last;
+}
+
+// Whether a good snapshot is one of the damaged log, as far as anything of that is known: a
+// registry that was put in the place of another has the other's snapshots beside it. `fits`:
+// fits_up_to().
+Result<bool> is_of_this_log(const std::string& snapshot, const std::string& registry,
+                            std::int64_t fits) {
+  auto copy = Store::open(snapshot, Store::Mode::kRead);
+  if (!copy) return copy.error();
+  const auto head = copy->head();
+  if (!head) return head.error();
+  const auto has = [&](std::int64_t id, const Digest& hash) -> Result<bool> {
+    const auto there = copy->hash_of(id);
+    if (!there) return there.error();
+    return *there == hash;
+  };
+  const auto checkpoint = read_checkpoint(registry);
+  if (checkpoint && *checkpoint && (*checkpoint)->head.id <= head->id) {
+    const ChainHead& end = (*checkpoint)->head;
+    if (end.id != 0) return has(end.id, end.hash);
+  }
+  const std::int64_t common = std::min(fits, head->id);
+  if (common == 0) return true;
+  auto damaged = Store::open(registry, Store::Mode::kRead);
+  if (!damaged) return damaged.error();
+  const auto hash = damaged->hash_of(common);
+  if (!hash) return hash.error();
+  return *hash ? has(common, **hash) : Result<bool>(true);
+}
+
 // All events of a good snapshot.
 Result<std::uint64_t> replay_snapshot(const std::string& path, Replayer& replayer) {
   auto store = Store::open(path, Store::Mode::kRead);
@@ -244,6 +287,7 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
     return lock.error();
   }
 
+  const std::int64_t fits = fits_up_to(registry);
   // A half-made one of an earlier attempt holds nothing that is not elsewhere.
   HalfMade half_made(made);
   half_made.remove();
@@ -254,6 +298,12 @@ Result<RecoveryReport> recover(const std::string& registry, Time now) {
     for (const std::string& snapshot : snapshots_of(registry)) {
       const auto bad = damage_of(snapshot, 0);
       if (!bad || *bad) continue;
+      const auto ours = is_of_this_log(snapshot, registry, fits);
+      if (!ours) return ours.error();
+      if (!*ours) {
+        report.of_other_logs.push_back(snapshot);
+        continue;
+      }
       const auto events = replay_snapshot(snapshot, replayer);
       if (!events) return events.error();
       report.snapshot = snapshot;

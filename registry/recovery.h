@@ -16,9 +16,11 @@ struct RecoveryReport {
   bool was_needed = false;              // false: the registry is whole, and nothing was done
   std::string set_aside;                // where the damaged file is now
   std::optional<std::string> snapshot;  // the copy that events were taken from first
-  std::uint64_t from_snapshot = 0;      // events
-  std::uint64_t from_damaged = 0;       // events read from the damaged file after those
-  std::uint64_t lost = 0;  // entries that are known to have been there and cannot be read
+  std::vector<std::string>
+      of_other_logs;                // snapshots that were left alone, since they are no copies
+  std::uint64_t from_snapshot = 0;  // events
+  std::uint64_t from_damaged = 0;   // events read from the damaged file after those
+  std::uint64_t lost = 0;           // entries that are known to have been there and cannot be read
   // Entries after a lost one: kept, with a new place in the chain, since what came before is not
   // there.
   std::uint64_t chained_anew = 0;

@@ -793,6 +793,11 @@ Result<void> Store::for_each_event_about(const ByteRange& range, const EventVisi
   return visit_events(connection_->db, "address < ?1 AND address + size > ?2", bind, visit);
 }
 
+Result<void> Store::for_each_event_after(std::int64_t id, const EventVisitor& visit) {
+  return visit_events(
+      connection_->db, "id > ?1", [&](Statement& statement) { statement.bind(1, id); }, visit);
+}
+
 Result<void> Store::for_each_event_without_place(const EventVisitor& visit) {
   return visit_events(
       connection_->db, "address IS NULL OR foreign_host <> ''", [](Statement&) {}, visit);

@@ -145,6 +145,9 @@ class Store {
   Result<void> for_each_event_about(const ByteRange& range,
                                     const std::function<bool(const StoredEvent&)>& visit);
   Result<void> for_each_event_without_place(const std::function<bool(const StoredEvent&)>& visit);
+  // The events that came after entry `id`.
+  Result<void> for_each_event_after(std::int64_t id,
+                                    const std::function<bool(const StoredEvent&)>& visit);
 
   // The log with its hashes, up to entry `last`. Errors: also kBadData at the first entry that does
   // not fit.

@@ -159,10 +159,11 @@ Result<bool> Deriver::add_to_row(const Event& event, const Provenance& provenanc
   const auto row = load_row(key);
   if (!row) return row.error();
   const Time seen = time_seen(event, provenance);
-  const bool over = (*row)->bucket.add(event.count, seen, policy_.row_limit, policy_.window);
+  const bool over =
+      (*row)->bucket.add(event.count, seen, provenance.time, policy_.row_limit, policy_.window);
   if ((*row)->faulty || !over) return (*row)->faulty;
   (*row)->faulty = true;
-  if (auto condemned = condemn_row(key); !condemned) return condemned.error();
+  condemned_.insert(key);
   return true;
 }
 
@@ -171,27 +172,41 @@ Result<void> Deriver::renew_row(const Record& record, Resolution resolution) {
   const std::string key = row_key(record.label, record.dram);
   const bool renewed = resolution == Resolution::kReplaced || resolution == Resolution::kRepaired;
   if (!renewed || key.empty()) return {};
+  // What it was condemned for counts for what was suspect until now, and for nothing after it.
+  if (condemned_.contains(key)) {
+    if (auto flushed = flush(); !flushed) return flushed;
+  }
   const auto row = load_row(key);
   if (!row) return row.error();
   **row = Row{};
   return {};
 }
 
-Result<void> Deriver::condemn_row(const std::string& key) {
-  if (auto flushed = flush(); !flushed) return flushed;
+bool Deriver::is_condemned(const Record& record) const {
+  return !condemned_.empty() && record.condition == Condition::kSuspect &&
+         condemned_.contains(row_key(record.label, record.dram));
+}
+
+Result<void> Deriver::condemn_rows() {
+  if (condemned_.empty()) return {};
   auto suspects = database_->prepare(fmt::format(
       "SELECT {} FROM record WHERE condition = 'suspect' AND dram <> ''", kRecordColumns));
   if (!suspects) return suspects.error();
+  // Not in the loop: a table is not written while it is read.
+  std::vector<Record> faulty;
   for (;;) {
     const auto row = suspects->step();
     if (!row) return row.error();
     if (!*row) break;
     auto record = record_in(*suspects, database_->path());
     if (!record) return record.error();
-    if (row_key(record->label, record->dram) != key) continue;
+    if (!is_condemned(*record)) continue;
     record->condition = Condition::kFaulty;
-    const ByteRange range = record->range;
-    records_.emplace(range, *std::move(record));
+    faulty.push_back(*std::move(record));
+  }
+  condemned_.clear();
+  for (const Record& record : faulty) {
+    if (auto stored = store(record); !stored) return stored;
   }
   return {};
 }
@@ -214,9 +229,12 @@ Result<Deriver::Change> Deriver::fold(std::int64_t id, const Event& event,
     record = &records_.emplace(range, empty_record(id, range, provenance.time)).first->second;
     change.new_record = true;
   }
+  if (is_condemned(**record)) (*record)->condition = Condition::kFaulty;
   const std::uint64_t reopened = (*record)->reopened;
   if (event.kind == EventKind::kResolution) {
     if (auto renewed = renew_row(**record, event.resolution); !renewed) return renewed.error();
+    record = load(range);  // that may have let go of it
+    if (!record) return record.error();
   }
   fold_event(**record, event, provenance, policy_, *row_is_faulty, snapshot_name(provenance));
   change.reopened = (*record)->reopened != reopened;
@@ -266,7 +284,7 @@ Result<void> Deriver::flush() {
     if (!stored) return stored;
   }
   rows_.clear();
-  return {};
+  return condemn_rows();
 }
 
 }  // namespace poisonctl

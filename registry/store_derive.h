@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,8 +51,10 @@ class Deriver {
   Result<bool> add_to_row(const Event& event, const Provenance& provenance);
   // Forgets the errors of the row of a record whose memory was replaced or repaired.
   Result<void> renew_row(const Record& record, Resolution resolution);
-  // Makes the suspect records of a row that has just become faulty faulty too.
-  Result<void> condemn_row(const std::string& key);
+  // Makes the suspect records of the rows that have become faulty since the last time faulty too.
+  // One look at all suspects for all of these rows.
+  Result<void> condemn_rows();
+  [[nodiscard]] bool is_condemned(const Record& record) const;
   Result<Row*> load_row(const std::string& key);
   // Of the provenance's topology; the events of one import have one, so it is computed once.
   const std::string& snapshot_name(const Provenance& provenance);
@@ -68,6 +71,7 @@ class Deriver {
   std::string snapshot_name_;
   std::map<ByteRange, Record> records_;
   std::map<std::string, Row> rows_;
+  std::set<std::string> condemned_;  // rows whose suspects are still to be made faulty
 };
 
 }  // namespace poisonctl

@@ -128,34 +128,4 @@ std::string trusted_key_line(std::string_view public_key) {
   return fmt::format("{} {}", kKeyKind, to_hex_text(public_key));
 }
 
-std::string generation_path(const std::string& registry) { return registry + ".generation"; }
-
-Result<std::uint64_t> read_newest_generation(const std::string& registry) {
-  const std::string path = generation_path(registry);
-  const auto fd = open_own_file(path, "generation");
-  if (!fd) {
-    if (fd.error().code == ErrorCode::kNoInput) return std::uint64_t{0};
-    return fd.error();
-  }
-  constexpr std::size_t kLongest = 64;
-  const auto text = read_up_to(*fd, kLongest, path);
-  if (!text) return text.error();
-  const auto number = parse_unsigned(trim(*text), 10);
-  if (!number) {
-    return Error{ErrorCode::kBadData,
-                 fmt::format("{}:1: expected the newest generation as a number, found '{}'; remove "
-                             "it, and the next handover makes it again",
-                             path, printable(*text))};
-  }
-  return *number;
-}
-
-Result<void> note_generation(const std::string& registry, std::uint64_t generation) {
-  const auto newest = read_newest_generation(registry);
-  if (!newest) return newest.error();
-  if (generation <= *newest) return {};
-  const std::string path = generation_path(registry);
-  return replace_file_at(AT_FDCWD, path, fmt::format("{}\n", generation), S_IRUSR | S_IWUSR, path);
-}
-
 }  // namespace poisonctl

@@ -57,12 +57,4 @@ inline constexpr std::string_view kTrustedKeysPath = "etc/poisonctl/trusted-keys
 // Those of that file; none where it is not there. Errors: as parse_trusted_keys, SysRoot::read.
 Result<std::vector<std::string>> load_trusted_keys(const SysRoot& sysroot);
 
-// The newest generation that was seen, in a file beside the registry at `registry`, so that a list
-// cannot be rolled back together with the registry. 0 when there is no such file. Errors: kBadData,
-// kIo, kNoPrivilege.
-Result<std::uint64_t> read_newest_generation(const std::string& registry);
-// Never writes a smaller number than is there. Errors: as above, kCannotWrite.
-Result<void> note_generation(const std::string& registry, std::uint64_t generation);
-std::string generation_path(const std::string& registry);
-
 }  // namespace poisonctl

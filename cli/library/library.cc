@@ -17,6 +17,7 @@
 #include "backends/table.h"
 #include "cli/config.h"
 #include "cli/version.h"
+#include "registry/generation.h"
 #include "registry/machine.h"
 #include "registry/memory_map.h"
 #include "registry/placement.h"
@@ -172,7 +173,7 @@ Result<std::unique_ptr<poisonctl_list>> open_list(const std::string& registry,
 
   auto store = Store::open(registry, Store::Mode::kRead);
   if (!store) return store.error();
-  const auto generation = store->generation();
+  const auto generation = poisonctl::list_generation(*store, registry);
   if (!generation) return generation.error();
   std::vector<std::string> warnings = placement->not_known;
   const auto quarantine = quarantine_of(*store, sysroot, *machine, *map, warnings);

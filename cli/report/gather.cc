@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "cli/steps.h"
+#include "registry/generation.h"
 
 namespace poisonctl {
 
@@ -18,7 +19,9 @@ Result<void> add_store(Invocation& invocation, const CheckedMachine& machine, Re
   }
   const auto quarantine = invocation.quarantine(*store);
   if (!quarantine) return quarantine.error();
-  return add_registry(model, machine, *quarantine, *store, depth);
+  const auto generation = list_generation(*store, invocation.registry_path());
+  if (!generation) return generation.error();
+  return add_registry(model, machine, *quarantine, *store, *generation, depth);
 }
 
 }  // namespace

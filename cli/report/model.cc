@@ -301,14 +301,13 @@ ReportModel empty_report(const ReportedMachine& input) {
 }
 
 Result<void> add_registry(ReportModel& model, const CheckedMachine& machine,
-                          const Quarantine& quarantine, Store& store, ReportDepth depth) {
+                          const Quarantine& quarantine, Store& store, std::uint64_t generation,
+                          ReportDepth depth) {
   model.has_registry = true;
   const auto head = store.head();
   if (!head) return head.error();
   model.head = *head;
-  const auto generation = store.generation();
-  if (!generation) return generation.error();
-  model.generation = *generation;
+  model.generation = generation;
 
   RecordPass records(model, machine, quarantine);
   auto read = store.for_each_record([&](const Record& record) {

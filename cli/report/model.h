@@ -172,8 +172,10 @@ enum class ReportDepth {
 
 // A model with what is known without a registry.
 ReportModel empty_report(const ReportedMachine& input);
-// Adds what the registry says. Memory does not grow with it. Errors: those of reading the store.
+// Adds what the registry says, whose list has this generation. Memory does not grow with it.
+// Errors: those of reading the store.
 Result<void> add_registry(ReportModel& model, const CheckedMachine& machine,
-                          const Quarantine& quarantine, Store& store, ReportDepth depth);
+                          const Quarantine& quarantine, Store& store, std::uint64_t generation,
+                          ReportDepth depth);
 
 }  // namespace poisonctl

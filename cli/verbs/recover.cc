@@ -37,6 +37,9 @@ Result<ExitStatus> run_recover(Invocation& invocation) {
     output.note(invocation.registry_path() + " is whole; nothing was done");
     return kExitDone;
   }
+  for (const std::string& other : report->of_other_logs) {
+    output.warning(other + " is of another log, and nothing was taken from it");
+  }
   output.line("damaged file      " + report->set_aside);
   output.line(
       fmt::format("from a snapshot   {}{}", counted(report->from_snapshot, "entry"),

@@ -72,9 +72,13 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (!provenance) return provenance.error();
 
   std::vector<Event> events;
+  std::int64_t read_up_to = 0;
   {
     auto store = invocation.open_store(Store::Mode::kRead);
     if (!store) return store.error();
+    const auto head = store->head();
+    if (!head) return head.error();
+    read_up_to = head->id;
     for (const ByteRange& range : *wanted) {
       const auto records = records_within(*store, range);
       if (!records) return records.error();
@@ -88,7 +92,7 @@ Result<ExitStatus> run(Invocation& invocation) {
       }
     }
   }
-  const auto summary = store_events(invocation, Store::Mode::kWrite, *provenance, events);
+  const auto summary = store_resolutions(invocation, *provenance, events, read_up_to);
   if (!summary) return summary.error();
   invocation.output().note(fmt::format(
       "{} resolved as {}; the next kernel may use the memory again", summary->added, word));

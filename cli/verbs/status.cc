@@ -9,6 +9,7 @@
 #include "cli/verb.h"
 #include "registry/cxl/address_map.h"
 #include "registry/cxl/health.h"
+#include "registry/generation.h"
 #include "registry/range_text.h"
 #include "registry/text.h"
 
@@ -191,7 +192,7 @@ Result<ExitStatus> run(Invocation& invocation) {
     auto loaded = load_records(invocation, *store);
     if (!loaded) return loaded.error();
     records = *std::move(loaded);
-    const auto newest = store->generation();
+    const auto newest = list_generation(*store, invocation.registry_path());
     if (!newest) return newest.error();
     generation = *newest;
   } else if (store.error().code != ErrorCode::kNoInput) {

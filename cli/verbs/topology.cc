@@ -111,7 +111,9 @@ Result<Sorted> sort_records(Store& store, const Quarantine& quarantine) {
   return sorted;
 }
 
-Result<void> resolve_replaced(Invocation& invocation, const std::vector<Record>& replaced) {
+// `read_up_to`: the newest entry when they were read.
+Result<void> resolve_replaced(Invocation& invocation, const std::vector<Record>& replaced,
+                              std::int64_t read_up_to) {
   if (replaced.empty()) return {};
   const auto provenance = invocation.provenance("operator");
   if (!provenance) return provenance.error();
@@ -124,7 +126,7 @@ Result<void> resolve_replaced(Invocation& invocation, const std::vector<Record>&
     event.evidence = record.quarantine_reason;
     events.push_back(std::move(event));
   }
-  const auto stored = store_events(invocation, Store::Mode::kWrite, *provenance, events);
+  const auto stored = store_resolutions(invocation, *provenance, events, read_up_to);
   if (!stored) return stored.error();
   invocation.output().note(fmt::format("{} resolved as replaced", stored->added));
   return {};
@@ -133,9 +135,13 @@ Result<void> resolve_replaced(Invocation& invocation, const std::vector<Record>&
 Result<ExitStatus> diff(Invocation& invocation) {
   std::vector<Quarantine::Difference> differences;
   Sorted sorted;
+  std::int64_t read_up_to = 0;
   {
     auto store = invocation.open_store(Store::Mode::kRead);
     if (!store) return store.error();
+    const auto head = store->head();
+    if (!head) return head.error();
+    read_up_to = head->id;
     const auto reading = invocation.topology();
     if (!reading) return reading.error();
     for (const std::string& missing : (*reading)->not_known) invocation.output().warning(missing);
@@ -171,7 +177,8 @@ Result<ExitStatus> diff(Invocation& invocation) {
         sorted.unaffected, sorted.quarantined, sorted.replaced.size(), sorted.not_known));
   }
   if (invocation.has("resolve-replaced")) {
-    if (auto done = resolve_replaced(invocation, sorted.replaced); !done) return done.error();
+    if (auto done = resolve_replaced(invocation, sorted.replaced, read_up_to); !done)
+      return done.error();
   }
   return differences.empty() ? kExitDone : kExitFindings;
 }

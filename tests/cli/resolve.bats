@@ -75,3 +75,54 @@ load helpers
   ends 0 p emit e820
   same "$output" "memmap=0x1000%0x3400000-1+5"
 }
+
+# Waits until process $1 sleeps in a system call of the kind nanosleep: SQLite that waits for a lock.
+until_it_waits() {
+  for ((i = 0; i < 300; ++i)); do
+    [[ "$(cat "/proc/$1/wchan")" == *nanosleep* ]] && return
+    sleep 0.1
+  done
+  return 1
+}
+
+# VERB...: runs it so that a failure of the frame is stored after it has read, and before it writes.
+fails_meanwhile() {
+  python3 - "$REGISTRY" <<'END' &
+import sqlite3, sys, time
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN IMMEDIATE")
+time.sleep(60)
+END
+  local holder=$! verb
+  for ((i = 0; i < 300; ++i)); do
+    [ -e "$REGISTRY-journal" ] || python3 -c '
+import sqlite3, sys
+try: sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None).execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError: sys.exit(0)
+sys.exit(1)' "$REGISTRY" && break
+    sleep 0.1
+  done
+  "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" "$@" > "$BATS_TEST_TMPDIR/said" 2>&1 &
+  verb=$!
+  until_it_waits "$verb" || { cat "$BATS_TEST_TMPDIR/said" >&2; return 1; }
+  kill -STOP "$verb"
+  kill "$holder"
+  wait "$holder" || true
+  p -q record 0x3400000 --note "failed meanwhile"
+  kill -CONT "$verb"
+  status=0
+  wait "$verb" || status=$?
+}
+
+@test "a failure that nobody has looked at is not resolved with the record" {
+  p -q record 0x3400000 0x3500000
+  fails_meanwhile resolve 0x3400000 0x3500000 --as replaced --reason "slot A1 has a new DIMM"
+  same "$status" 75
+  says "$(cat "$BATS_TEST_TMPDIR/said")" "0x3400000-0x3400fff: was seen to fail (entry 3)" \
+    "Nothing was resolved"
+  ends 0 p emit e820
+  same "$output" "memmap=0x1000%0x3400000-1+5,0x1000%0x3500000-1+5"
+  # What fails elsewhere changes nothing.
+  fails_meanwhile resolve 0x3500000 --as replaced --reason "slot A1 has a new DIMM"
+  same "$status" 0
+}

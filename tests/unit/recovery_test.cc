@@ -196,6 +196,36 @@ TEST_F(RecoveryTest, TakesTheSnapshotFirst) {
   expect_whole();
 }
 
+// Put back from elsewhere, with the snapshots of the one before still beside it: all that it had
+// was taken for entries that the snapshot has.
+TEST_F(RecoveryTest, ASnapshotOfAnotherLogIsLeftAlone) {
+  for (const bool has_checkpoint : {true, false}) {
+    SCOPED_TRACE(has_checkpoint);
+    const TempTree other;
+    fill(20);
+    const auto of_before = make_snapshot(path(), at_second(10), 3);
+    ASSERT_TRUE(of_before.ok()) << of_before.error().message;
+    for (const char* part : {"", ".head"}) std::filesystem::remove(path() + part);
+    fill(30);
+    const std::set<std::uint64_t> wanted = [&] {
+      const auto all = entries();
+      return std::set<std::uint64_t>(all.begin(), all.end());
+    }();
+    edit(path(), "UPDATE event SET evidence = 'entry 999999' WHERE id = 25");
+    if (!has_checkpoint) std::filesystem::remove(path() + ".head");
+    const auto report = recover(path(), now_ + std::chrono::seconds(has_checkpoint ? 1 : 0));
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    EXPECT_EQ(report->of_other_logs, std::vector<std::string>{*of_before});
+    EXPECT_FALSE(report->snapshot);
+    EXPECT_EQ(report->from_damaged, 30U);
+    std::set<std::uint64_t> kept;
+    for (const std::uint64_t entry : entries())
+      kept.insert(entry == 999999 ? *wanted.begin() + 24 : entry);
+    EXPECT_EQ(kept, wanted);
+    for (const char* part : {"", ".head"}) std::filesystem::remove(path() + part);
+  }
+}
+
 TEST_F(RecoveryTest, WithASnapshotEvenAFileOfNothingIsRecovered) {
   fill(20);
   ASSERT_TRUE(make_snapshot(path(), at_second(10), 3).ok());

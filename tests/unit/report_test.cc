@@ -48,7 +48,8 @@ class ReportTest : public ::testing::Test {
                                      .now = at_second(1000)});
     auto store = Store::open(tree_.path("registry.db"), Store::Mode::kRead).value();
     const auto quarantine = Quarantine::prepare({}, topology_);
-    const auto added = add_registry(made, view, quarantine.value(), store, depth);
+    const auto added =
+        add_registry(made, view, quarantine.value(), store, store.generation().value(), depth);
     EXPECT_TRUE(added.ok()) << added.error().message;
     return made;
   }

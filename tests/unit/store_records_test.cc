@@ -174,6 +174,44 @@ TEST_F(StoreRecordsTest, ARowIsFaultyAfterMoreThanAHundredErrorsInAnyOfItsFrames
   expect_rebuilt_the_same();
 }
 
+// The row is condemned within the import that renews it, and again errs in it later.
+TEST_F(StoreRecordsTest, ARowIsCondemnedForWhatWasSuspectThenAndForNothingAfterItsRepair) {
+  const Time t = at_second(0);
+  const Event repaired = resolution_of(Resolution::kRepaired, frame_at(1), "ppr");
+  add({in_row(corrected(1, 40, t), 5, 1), in_row(corrected(2, 40, t), 5, 2),
+       in_row(corrected(3, 21, t), 5, 3), repaired, in_row(corrected(4, 1, t), 5, 4)});
+  EXPECT_EQ(record(1).condition, Condition::kResolved);
+  EXPECT_EQ(record(2).condition, Condition::kFaulty);
+  EXPECT_EQ(record(3).condition, Condition::kFaulty);
+  EXPECT_EQ(record(4).condition, Condition::kSuspect);
+  expect_rebuilt_the_same();
+}
+
+// Nothing leaked away until the time that one import with a wrong clock had told.
+TEST_F(StoreRecordsTest, AClockThatWasAheadOnceDoesNotHoldTheErrorsBack) {
+  const auto day = [](int number) { return at_second(number * 86400); };
+  Event error = event_of(kCorrected, frame_at(1));
+  add({error}, day(4000));
+  for (int number = 1; number <= 200; ++number) add({error}, day(number));
+  EXPECT_EQ(record(1).condition, Condition::kSuspect);
+  // And what is read late from an old file still counts.
+  add({corrected(2, 30, day(1))}, day(100));
+  add({corrected(2, 30, day(1))}, day(101));
+  EXPECT_EQ(record(2).condition, Condition::kFaulty);
+  expect_rebuilt_the_same();
+}
+
+// It stayed quarantined for a change of before.
+TEST_F(StoreRecordsTest, WhatFailsUnderATopologyThatCannotBeToldIsAboutTheMemoryThatIsThere) {
+  Provenance known = provenance_of("kernel", "boot-1", at_second(1));
+  known.topology = "a topology";
+  append_at(path(), known, {event_of(kUncorrected, frame_at(1))});
+  EXPECT_EQ(record(1).topologies.size(), 1U);
+  add({event_of(kUncorrected, frame_at(1))});
+  EXPECT_TRUE(record(1).topologies.empty());
+  expect_rebuilt_the_same();
+}
+
 TEST_F(StoreRecordsTest, RowsOfOtherDimmsBanksAndHostsAreOtherRows) {
   const Time t = at_second(0);
   std::vector<Event> events;

@@ -368,18 +368,5 @@ TEST(Trust, KeysAsText) {
   EXPECT_FALSE(parse_trusted_keys(many, "FILE").ok());
 }
 
-TEST(Trust, TheNewestGenerationOnlyGrows) {
-  const TempTree tree;
-  const std::string registry = tree.path("registry.db");
-  EXPECT_EQ(read_newest_generation(registry).value(), 0U);
-  ASSERT_TRUE(note_generation(registry, 7).ok());
-  EXPECT_EQ(read_newest_generation(registry).value(), 7U);
-  ASSERT_TRUE(note_generation(registry, 5).ok());
-  EXPECT_EQ(read_newest_generation(registry).value(), 7U);
-  tree.write("registry.db.generation", "seven\n");
-  EXPECT_EQ(read_newest_generation(registry).error().code, ErrorCode::kBadData);
-  EXPECT_FALSE(note_generation(registry, 9).ok());
-}
-
 }  // namespace
 }  // namespace poisonctl
