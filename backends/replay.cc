@@ -90,7 +90,17 @@ class Replayer {
     return !result_.stopped && !policy_.dry_run;
   }
 
+  // Whether the kernel has to be told of the frame although it is flagged:
+  // hugetlb_set_page_hwpoison() in mm/memory-failure.c notes each that it is told of, and keeps
+  // those alone when it takes the page apart. It answers EHWPOISON, whether it knew the frame or
+  // not.
+  [[nodiscard]] bool is_to_be_named(const Frame& frame) const {
+    return is_of_poisoned_hugetlb(frame.now) && !frame.ordered && !spare_kernel_ &&
+           !policy_.settled.contains(frame.range);
+  }
+
   [[nodiscard]] Step step_of(const Frame& frame) const {
+    if (is_to_be_named(frame)) return Step::kOrder;
     // An order that set the flag cannot be repeated; one that did not, can.
     return next_step(frame.now, policy_.take_from_processes, spare_kernel_);
   }
@@ -216,6 +226,7 @@ class Replayer {
       const bool absent = !frame.now.has_page || frame.now.in_ram;
       return made(absent ? kAbsent : kExcluded, state.retirement, state.how);
     }
+    if (is_to_be_named(frame)) return made(kPending, Retirement::kUnknown, kHowUnnamed);
     if (policy_.doubts.kept.overlaps(frame.range)) {
       return made(kTaken, Retirement::kFailed, kHowKept, FrameUse::kKernel);
     }

@@ -85,6 +85,9 @@ inline constexpr const char* kHowKept =
     "poisoned, but the kernel kept it when it was retired in this boot";
 inline constexpr const char* kHowUnsure =
     "poisoned, but a replay was cut off that may have found it in use";
+// Of a frame that the kernel is still to be told of.
+inline constexpr const char* kHowUnnamed =
+    "in a poisoned hugetlb page; whether the kernel knows this frame of it cannot be told";
 
 // Why no frame may be retired on this machine at all, if so: no hard_offline_page, or a kernel that
 // would panic instead of retiring (vm.memory_failure_recovery is 0).

@@ -96,14 +96,16 @@ Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) 
                   .unknown = {}};
 }
 
-// Takes `doubted` out of what the flags call isolated: of those frames they do not tell it.
+// Takes `doubted` out of what the flags call isolated, alone or with a hugetlb page: of those
+// frames they do not tell it.
 std::vector<RetirementRun> with_doubt(std::vector<RetirementRun> runs, const RangeSet& doubted,
                                       Retirement retirement, std::string_view how) {
   const FrameView isolated{.flags = PageFlagWord{1} << unsigned{KPF_HWPOISON}};
   const std::string_view how_isolated = classify_frame(isolated).how;
   std::vector<RetirementRun> told;
   for (RetirementRun& run : runs) {
-    if (run.how != how_isolated || !doubted.overlaps(run.range)) {
+    const bool is_isolated = run.how == how_isolated || run.how == kHowHugetlb;
+    if (!is_isolated || !doubted.overlaps(run.range)) {
       told.push_back(std::move(run));
       continue;
     }

@@ -185,15 +185,19 @@ class ParallelScan {
   std::optional<Error> error_;
 };
 
-// The frames of the hugetlb page that frame `pfn` belongs to: back to the head, on to the last
-// tail. No hugetlb page is larger than 16 GiB (ppc64; arm64 with 64 KiB pages), which bounds the
-// walk.
-Result<ByteRange> hugetlb_extent(const FlagFile& file, std::uint64_t pfn, PageShift shift) {
-  constexpr std::uint64_t kLargestHugetlb = std::uint64_t{16} << 30U;
-  const std::uint64_t limit = kLargestHugetlb >> shift.bits();
-  std::array<PageFlagWord, 512> words{};
-  const auto is_tail = [](PageFlagWord word) { return (word & kTail) != 0; };
+constexpr bool is_tail(PageFlagWord word) { return (word & kTail) != 0; }
 
+// No hugetlb page is larger than 16 GiB (ppc64; arm64 with 64 KiB pages), which bounds the walks.
+std::uint64_t most_frames_of_a_page(PageShift shift) {
+  constexpr std::uint64_t kLargestHugetlb = std::uint64_t{16} << 30U;
+  return kLargestHugetlb >> shift.bits();
+}
+
+// The head of the compound page that frame `pfn` belongs to: the first frame before it that is no
+// tail.
+Result<std::uint64_t> head_of(const FlagFile& file, std::uint64_t pfn, PageShift shift) {
+  const std::uint64_t limit = most_frames_of_a_page(shift);
+  std::array<PageFlagWord, 512> words{};
   std::uint64_t head = pfn;
   PageFlagWord word = 0;
   if (auto read = file.read_all(pfn, {&word, 1}); !read) return read.error();
@@ -206,6 +210,17 @@ Result<ByteRange> hugetlb_extent(const FlagFile& file, std::uint64_t pfn, PageSh
     head -= static_cast<std::uint64_t>(non_tail - before.rbegin()) + (found ? 1 : 0);
     if (found) break;
   }
+  return head;
+}
+
+// The frames of the hugetlb page that frame `pfn` belongs to: back to the head, on to the last
+// tail.
+Result<ByteRange> hugetlb_extent(const FlagFile& file, std::uint64_t pfn, PageShift shift) {
+  const std::uint64_t limit = most_frames_of_a_page(shift);
+  std::array<PageFlagWord, 512> words{};
+  const auto first = head_of(file, pfn, shift);
+  if (!first) return first.error();
+  const std::uint64_t head = *first;
 
   std::uint64_t end = std::max(pfn, head) + 1;
   while (end - head < limit) {
@@ -221,11 +236,26 @@ Result<ByteRange> hugetlb_extent(const FlagFile& file, std::uint64_t pfn, PageSh
   return *range;
 }
 
+// What a frame has of the head of its compound page. Kernels that show the flags of each page by
+// itself (6.1 and 6.6 do; stable_page_flags() in fs/proc/page.c) have these on the head alone: a
+// tail looks clean whatever is in it.
+Result<PageFlagWord> flags_of_head(const FlagFile& file, std::uint64_t pfn, PageFlagWord word,
+                                   PageShift shift) {
+  constexpr PageFlagWord kOfHead =
+      bit(KPF_LRU) | bit(KPF_DIRTY) | bit(KPF_WRITEBACK) | bit(KPF_SWAPBACKED);
+  if (!is_tail(word) || (word & kHugetlb) != 0) return PageFlagWord{0};
+  const auto head = head_of(file, pfn, shift);
+  if (!head) return head.error();
+  PageFlagWord of_head = 0;
+  if (auto read = file.read_all(*head, {&of_head, 1}); !read) return read.error();
+  return (of_head & bit(KPF_COMPOUND_HEAD)) != 0 ? of_head & kOfHead : 0;
+}
+
 // All that can share a memory section with the frame: sections are at most 1 GiB (SECTION_SIZE_BITS
 // is 27 on x86-64, 27 to 30 on arm64).
-ByteRange section_around(const ByteRange& frame) {
+ByteRange section_around(PhysAddr address) {
   constexpr std::uint64_t kLargestSection = std::uint64_t{1} << 30U;
-  const std::uint64_t begin = frame.begin().value() & ~(kLargestSection - 1);
+  const std::uint64_t begin = address.value() & ~(kLargestSection - 1);
   return *ByteRange::from_size(PhysAddr(begin), kLargestSection);
 }
 
@@ -235,8 +265,34 @@ FrameView view_of(const ByteRange& frame, std::optional<PageFlagWord> flags, con
   return {.flags = flags.value_or(0),
           .has_page = flags.has_value(),
           .in_ram = in_ram,
-          .near_ram = in_ram || map.system_ram().overlaps(section_around(frame)),
+          .near_ram = in_ram || map.system_ram().overlaps(section_around(frame.begin())),
           .is_device = !in_ram && map.device_memory().overlaps(frame)};
+}
+
+// Everywhere that a frame may have a page: in a section with memory of this kernel or of a device.
+RangeSet sections_of(const MemoryMap& map) {
+  std::vector<ByteRange> sections;
+  for (const RangeSet* memory : {&map.system_ram(), &map.installed_ram(), &map.device_memory()}) {
+    for (const ByteRange& range : memory->ranges()) {
+      sections.push_back(*ByteRange::from_last(section_around(range.begin()).begin(),
+                                               section_around(range.last()).last()));
+    }
+  }
+  return RangeSet::from_ranges(std::move(sections));
+}
+
+std::vector<RetirementRun> joined(std::vector<RetirementRun> runs) {
+  std::vector<RetirementRun> maximal;
+  for (RetirementRun& run : runs) {
+    RetirementRun* const last = maximal.empty() ? nullptr : &maximal.back();
+    if (last != nullptr && last->range.end() == run.range.begin() &&
+        last->retirement == run.retirement && last->how == run.how) {
+      last->range = *ByteRange::from_last(last->range.begin(), run.range.last());
+    } else {
+      maximal.push_back(std::move(run));
+    }
+  }
+  return maximal;
 }
 
 // In the order of the type.
@@ -296,7 +352,7 @@ FrameState classify_frame(const FrameView& frame) {
     if (has(KPF_MMAP)) return {Retirement::kPending, "poisoned, and still mapped by a process"};
     if (has(KPF_THP)) return {Retirement::kFailed, "poisoned, but in a huge page not yet split"};
     if (has(KPF_LRU)) return {Retirement::kFailed, "poisoned, but still on the page lists"};
-    if (has(KPF_HUGE)) return {Retirement::kEffective, "in a hugetlb page taken out of use"};
+    if (has(KPF_HUGE)) return {Retirement::kEffective, kHowHugetlb};
     return {Retirement::kEffective, "poisoned and on no list"};
   }
   if (!frame.in_ram) {
@@ -341,6 +397,10 @@ FrameUse use_of(const FrameView& frame) {
 
 bool is_poisoned(const FrameView& frame) { return (frame.flags & kPoisoned) != 0; }
 
+bool is_of_poisoned_hugetlb(const FrameView& frame) {
+  return is_poisoned(frame) && (frame.flags & kHugetlb) != 0;
+}
+
 bool holds_data(const FrameView& frame) {
   // SWAPBACKED: shared memory, whose only copy is here until it is swapped out.
   constexpr PageFlagWord kData =
@@ -368,9 +428,13 @@ Result<FrameReader> FrameReader::open(const SysRoot& sysroot, const MemoryMap& m
 
 Result<FrameView> FrameReader::look(const ByteRange& frame) const {
   PageFlagWord word = 0;
-  const auto got = state_->file.read(state_->shift.pfn_of(frame.begin()).value(), {&word, 1});
+  const std::uint64_t pfn = state_->shift.pfn_of(frame.begin()).value();
+  const auto got = state_->file.read(pfn, {&word, 1});
   if (!got) return got.error();
-  return view_of(frame, *got == 1 ? std::optional(word) : std::nullopt, state_->map);
+  if (*got == 0) return view_of(frame, std::nullopt, state_->map);
+  const auto of_head = flags_of_head(state_->file, pfn, word, state_->shift);
+  if (!of_head) return of_head.error();
+  return view_of(frame, word | *of_head, state_->map);
 }
 
 Result<std::vector<RetirementRun>> read_retirement(const SysRoot& sysroot, const RangeSet& ranges,
@@ -379,7 +443,9 @@ Result<std::vector<RetirementRun>> read_retirement(const SysRoot& sysroot, const
   if (!file) return file.error();
   std::vector<RetirementRun> runs;
   std::vector<PageFlagWord> words(kWordsPerRead);
-  for (const Chunk& chunk : chunks_of(ranges, shift)) {
+  const RangeSet all = ranges.widened_to(shift);
+  const RangeSet near = all.intersected_with(sections_of(map));
+  for (const Chunk& chunk : chunks_of(near, shift)) {
     const std::span<PageFlagWord> buffer(words.data(), chunk.count);
     const auto got = file->read(chunk.first_pfn, buffer);
     if (!got) return got.error();
@@ -397,7 +463,15 @@ Result<std::vector<RetirementRun>> read_retirement(const SysRoot& sysroot, const
       }
     }
   }
-  return runs;
+  // A claim may be of thousands of times the memory that there is: nobody looks at each frame of
+  // it.
+  const FrameState nowhere = classify_frame({.has_page = false});
+  for (const ByteRange& range : all.minus(near).ranges()) {
+    runs.push_back({range, nowhere.retirement, nowhere.how});
+  }
+  std::sort(runs.begin(), runs.end(),
+            [](const auto& a, const auto& b) { return a.range < b.range; });
+  return joined(std::move(runs));
 }
 
 }  // namespace poisonctl

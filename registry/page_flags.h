@@ -79,6 +79,8 @@ struct FrameState {
 FrameState classify_frame(const FrameView& frame);
 // What is said of a frame that nobody has; every other one that is pending is somebody's.
 inline constexpr const char* kHowFree = "free: can be allocated";
+// What is said of a frame of a hugetlb page that is out of use as a whole.
+inline constexpr const char* kHowHugetlb = "in a hugetlb page taken out of use";
 
 // Whose a frame is, as far as its flags tell; whether it is poisoned has no part in it.
 enum class FrameUse {
@@ -99,6 +101,9 @@ FrameUse use_of(const FrameView& frame);
 
 // Whether the frame carries the HWPOISON flag.
 bool is_poisoned(const FrameView& frame);
+// Whether that is the flag of a hugetlb page, which tells that frames of it are bad and not which:
+// of those that the kernel was never told of, it knows nothing when it takes the page apart.
+bool is_of_poisoned_hugetlb(const FrameView& frame);
 // Whether what is in the frame may be nowhere else, or is mapped: taking it away can kill a process
 // or lose data. The flags tell no more than "may".
 bool holds_data(const FrameView& frame);

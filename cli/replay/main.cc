@@ -211,16 +211,18 @@ Result<ExitStatus> replay_found(const SysRoot& sysroot, const std::vector<FoundH
   take_over(report_before(sysroot, about->boot_id), turn && turn->was_cut_off(), policy);
   // So early hardly anything is in use, and to do nothing is worse than not to see.
   policy.blind = true;
-  if (auto done = run_replay(checked.list, sysroot, machine, policy, report); !done) {
+  const StopSignals signals;
+  if (auto done = run_replay(checked.list, sysroot, machine, policy, signals, report); !done) {
     return done.error();
   }
-  tell(report);
+  // First of all: whoever reads the console may keep us waiting.
+  Result<void> kept;
   if (!options.dry_run) {
-    if (auto written = write_report(sysroot, report); !written) return written.error();
-    if (turn) {
-      if (auto ended = end_turn(*turn, report); !ended) return ended.error();
-    }
+    kept = write_report(sysroot, report);
+    if (kept && turn) kept = end_turn(*turn, report);
   }
+  tell(report);
+  if (!kept) return kept.error();
   if (!chosen.used) return kExitRefused;
   return is_clean(report) ? kExitDone : kExitFindings;
 }

@@ -316,7 +316,10 @@ Result<void> write_report(const SysRoot& sysroot, const ReplayReport& report) {
 RangeSet settled_by(const ReplayReport& report) {
   std::vector<ByteRange> settled;
   for (const ReportedRun& run : report.runs) {
-    if (run.retirement == Retirement::kEffective) settled.push_back(run.range);
+    // Memory that is absent may come, and nobody has looked at it.
+    const bool is_settled =
+        run.retirement == Retirement::kEffective && run.state != ReplayState::kAbsent;
+    if (is_settled) settled.push_back(run.range);
   }
   return RangeSet::from_ranges(std::move(settled));
 }

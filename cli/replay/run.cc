@@ -4,7 +4,6 @@
 #include <optional>
 
 #include "cli/replay/console.h"
-#include "cli/replay/signals.h"
 
 namespace poisonctl {
 
@@ -22,7 +21,7 @@ Result<void> end_turn(ReplayTurn& turn, const ReplayReport& report) {
 
 Result<void> run_replay(const RetireList& list, const SysRoot& sysroot,
                         const CheckedMachine& machine, const ReplayPolicy& policy,
-                        ReplayReport& report) {
+                        const StopSignals& /*signals*/, ReplayReport& report) {
   using Clock = std::chrono::steady_clock;
   report.generation = list.generation;
   report.refused = list.refused;
@@ -30,7 +29,6 @@ Result<void> run_replay(const RetireList& list, const SysRoot& sysroot,
   report.doubts = policy.doubts;
   const auto started = Clock::now();
   Result<ReplayResult> result = [&] {
-    const StopSignals signals;
     std::optional<QuietConsole> quiet;
     if (sysroot.root() == "/" && !policy.dry_run) quiet.emplace();
     const ReplayHooks hooks{

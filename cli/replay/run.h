@@ -5,6 +5,7 @@
 
 #include "backends/replay.h"
 #include "cli/replay/report.h"
+#include "cli/replay/signals.h"
 #include "cli/replay/turn.h"
 #include "registry/check.h"
 #include "registry/retire_list.h"
@@ -19,9 +20,10 @@ void take_over(const std::optional<ReplayReport>& before, bool was_cut_off, Repl
 Result<void> end_turn(ReplayTurn& turn, const ReplayReport& report);
 
 // Replays the list and puts the result into the report. A machine on which nothing may be retired
-// is told in `not_replayed`, no error. Errors: those of replay() otherwise.
+// is told in `not_replayed`, no error. `signals` end it, and have to be held until the report is
+// written: what the kernel said to an order is said once. Errors: those of replay() otherwise.
 Result<void> run_replay(const RetireList& list, const SysRoot& sysroot,
                         const CheckedMachine& machine, const ReplayPolicy& policy,
-                        ReplayReport& report);
+                        const StopSignals& signals, ReplayReport& report);
 
 }  // namespace poisonctl

@@ -107,13 +107,14 @@ void warn_of_frames_in_use(const Output& output, const ReplayReport& report) {
   }
 }
 
-// What was done is written down, and what the flags say of every record is stored.
+// What was done is written down.
 Result<void> keep(Invocation& invocation, const ReplayReport& report, ReplayTurn& turn) {
-  if (auto written = write_report(**invocation.sysroot(), report); !written) {
-    return written.error();
-  }
-  if (auto ended = end_turn(turn, report); !ended) return ended.error();
-  if (!report.not_replayed.empty()) return Error{ErrorCode::kNotAvailable, report.not_replayed};
+  if (auto written = write_report(**invocation.sysroot(), report); !written) return written;
+  return end_turn(turn, report);
+}
+
+// What the flags say of every record is stored.
+Result<void> keep_outcomes(Invocation& invocation) {
   const auto verified = verify_records(invocation);
   if (!verified) {
     // A handover may be replayed where there is no registry.
@@ -158,11 +159,13 @@ Result<ExitStatus> run(Invocation& invocation) {
   if (turn) {
     if (auto begun = turn->begin(); !begun) return begun.error();
   }
-  if (auto done = run_replay(*list, **invocation.sysroot(), *machine, policy, report); !done) {
-    return done.error();
-  }
+  const StopSignals signals;
+  auto done = run_replay(*list, **invocation.sysroot(), *machine, policy, signals, report);
+  if (!done) return done.error();
+  // Before anything is printed: whoever reads it may keep us waiting.
+  const Result<void> kept = turn ? keep(invocation, report, *turn) : Result<void>();
   if (!report.not_replayed.empty()) {
-    if (turn) return keep(invocation, report, *turn).error();
+    if (!kept) return kept.error();
     return Error{ErrorCode::kNotAvailable, report.not_replayed};
   }
   Output& output = invocation.output();
@@ -173,8 +176,9 @@ Result<ExitStatus> run(Invocation& invocation) {
     output.note(summary_of(report));
   }
   if (!dry_run) warn_of_frames_in_use(output, report);
+  if (!kept) return kept.error();
   if (turn) {
-    if (auto kept = keep(invocation, report, *turn); !kept) return kept.error();
+    if (auto stored = keep_outcomes(invocation); !stored) return stored.error();
   }
   return all_out_of_use(report) ? kExitDone : kExitFindings;
 }

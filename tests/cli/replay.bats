@@ -265,3 +265,15 @@ a_list() {
   ends 0 "$HERE/../../packaging/initramfs-tools/hooks/poisonctl" prereqs
   grep -q '! -e /proc/vmcore' "$hook" "$HERE/../../packaging/dracut/poison-replay.sh"
 }
+
+@test "a replay that is told to end writes down what the kernel has said" {
+  a_list
+  # At the moment that the report is to take its name: the orders are given.
+  ends 1 strace -qq -o /dev/null -e trace=renameat,renameat2,rename -e inject=renameat,renameat2,rename:signal=TERM \
+    "$POISON_REPLAY" --sysroot "$MACHINE"
+  output=$(report)
+  same "$(json "it['orders']")" 10
+  ends 1 early
+  output=$(report)
+  same "$(json "[r['state'] for r in it['ranges']]")" "['taken', 'already', 'failed']"
+}

@@ -411,6 +411,18 @@ TEST(ReadRetirement, PastTheEndOfTheFileThereIsNoPage) {
                           {frames(shift, 1000, 1), Retirement::kEffective}}));
 }
 
+// A claim of 4 PiB, and of all else that there is: hours of looking at frames that nobody has.
+TEST(ReadRetirement, NobodyLooksAtEachFrameOfAnAddressSpace) {
+  const PageShift shift = shift_of(4096);
+  const TempTree tree;
+  write_flags(tree, 10, {{3, kPoison}});
+  const MemoryMap map({{frames(shift, 0, 10), 0, "System RAM"}}, {});
+  const auto runs = retirement(*tree.open(), set_of({range(0, kPhysAddrLimit - 1)}), map, shift);
+  ASSERT_EQ(runs.size(), 4U);
+  EXPECT_EQ(runs[1], (State{frames(shift, 3, 1), Retirement::kEffective}));
+  EXPECT_EQ(runs[3], (State{range(10 * 4096, kPhysAddrLimit - 1), Retirement::kEffective}));
+}
+
 TEST(ReadRetirement, MemoryMapDecidesWhereFlagsAreSilent) {
   using enum Retirement;
   const PageShift shift = shift_of(4096);

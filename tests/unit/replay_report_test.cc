@@ -53,6 +53,11 @@ TEST(ReplayReport, CountsFramesAndKnowsWhatIsSettled) {
   const ReplayReport report = sample();
   EXPECT_EQ(count_states(report), (std::vector<std::uint64_t>{2, 0, 0, 0, 2, 0, 0, 0}));
   EXPECT_EQ(settled_by(report), set_of({range(0x1000, 0x2fff)}));
+  // What is absent can come, and then somebody has to look.
+  ReplayReport hotplug = report;
+  hotplug.runs.push_back({range(0x10000, 0x10fff), ReplayState::kAbsent, FrameUse::kNone,
+                          Retirement::kEffective, 0, "its memory block is offline"});
+  EXPECT_EQ(settled_by(hotplug), settled_by(report));
   EXPECT_EQ(summary_of(report), "2 retired, 2 in use; 1 range refused");
 }
 

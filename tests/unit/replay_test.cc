@@ -359,6 +359,53 @@ TEST(Replay, ADryRunOrdersNothingAndWaitsForNothing) {
   EXPECT_TRUE(kernel.pauses.empty());
 }
 
+// The kernel keeps only the frames that it was told of when it takes such a page apart, whatever
+// the flag of all of it says.
+TEST(Replay, EachBadFrameOfAPoisonedHugetlbPageIsNamedOnce) {
+  constexpr PageFlagWord kHead = kPoison | flag(KPF_HUGE) | flag(KPF_COMPOUND_HEAD);
+  constexpr PageFlagWord kTail = kPoison | flag(KPF_HUGE) | flag(KPF_COMPOUND_TAIL);
+  const auto in_pool = [&](FakeKernel& kernel) {
+    kernel.set(0x20, kHead);
+    kernel.set(0x21, kTail);
+    kernel.set(0x22, kTail | flag(KPF_MMAP));
+  };
+  const RangeSet bad = FakeKernel::frame_set({0x21, 0x22});
+  FakeKernel kernel;
+  in_pool(kernel);
+  const auto result = kernel.run(bad);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(kernel.orders, (std::vector<std::string>{"0x21000", "0x22000"}));
+  EXPECT_EQ(result->runs.at(0).state, ReplayState::kAlready);
+  EXPECT_EQ(result->runs.at(0).error, EHWPOISON);
+  FakeKernel later;
+  in_pool(later);
+  const auto again = later.run(bad, {.settled = FakeKernel::frame_set({0x21})});
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(later.orders, std::vector<std::string>{"0x22000"});
+  FakeKernel looked_at;
+  in_pool(looked_at);
+  const ReplayRun run = looked_at.only(0x21, {.dry_run = true});
+  EXPECT_EQ(run.state, ReplayState::kPending);
+  EXPECT_EQ(run.how, std::string_view(kHowUnnamed));
+}
+
+// Linux 6.1 and 6.6 have these flags on the head alone: dirty data was taken for clean.
+TEST(Replay, TheTailOfALargePageIsAsDirtyAsItsHead) {
+  for (const PageFlagWord data : {flag(KPF_DIRTY), flag(KPF_WRITEBACK), flag(KPF_SWAPBACKED)}) {
+    FakeKernel kernel;
+    kernel.set(0x20, flag(KPF_COMPOUND_HEAD) | flag(KPF_LRU) | data);
+    for (std::uint64_t pfn = 0x21; pfn < 0x24; ++pfn) kernel.set(pfn, flag(KPF_COMPOUND_TAIL));
+    const ReplayRun run = kernel.only(0x22);
+    EXPECT_EQ(run.state, ReplayState::kTaken);
+    EXPECT_EQ(run.use, FrameUse::kPageCache);
+    EXPECT_TRUE(kernel.orders.empty());
+  }
+  FakeKernel clean;
+  clean.set(0x20, flag(KPF_COMPOUND_HEAD) | flag(KPF_LRU));
+  clean.set(0x21, flag(KPF_COMPOUND_TAIL));
+  EXPECT_EQ(clean.only(0x21).state, ReplayState::kEffective);
+}
+
 TEST(Replay, StoppedInTheMiddleItNamesWhatIsLeftAndTheNextRunDoesTheRest) {
   FakeKernel kernel;
   kernel.stop_after(2);
