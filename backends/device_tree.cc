@@ -185,6 +185,31 @@ void refuse(RangeSet& frames, const RangeSet& part, const std::string& reason, P
   frames = frames.minus(refused);
 }
 
+// Refuses what the tree has reserved already, with the reason of the reservation that begins first.
+// The frames are cut once for all of them: a tree may have thousands, and a list a million.
+void refuse_reserved(RangeSet& frames, const Layout& layout, PageShift shift, Plan& plan) {
+  std::vector<Refusal> taken;
+  for (const auto& [reserved, reason] : layout.reserved) {
+    for (const ByteRange& place : reserved.widened_to(shift).ranges()) {
+      for (const ByteRange& range : frames.within(place).ranges()) taken.push_back({range, reason});
+    }
+  }
+  std::stable_sort(taken.begin(), taken.end(), [](const Refusal& a, const Refusal& b) {
+    return a.range.begin() < b.range.begin();
+  });
+  std::vector<ByteRange> all;
+  PhysAddr end;  // of what has been refused
+  for (Refusal& refusal : taken) {
+    if (refusal.range.end() <= end) continue;
+    const ByteRange rest =
+        *ByteRange::from_last(std::max(refusal.range.begin(), end), refusal.range.last());
+    end = rest.end();
+    all.push_back(rest);
+    plan.refused.push_back({rest, std::move(refusal.reason)});
+  }
+  frames = frames.minus(RangeSet::from_ranges(std::move(all)));
+}
+
 // The frames that nodes can be made for.
 RangeSet frames_for_nodes(const RetireList& list, const Layout& layout, const std::string& shown,
                           Plan& plan) {
@@ -193,23 +218,15 @@ RangeSet frames_for_nodes(const RetireList& list, const Layout& layout, const st
     const RangeSet whole = layout.memory->narrowed_to(list.page_shift);
     refuse(frames, frames.minus(whole), fmt::format("is not in the memory of {}", shown), plan);
   }
-  for (const auto& [reserved, reason] : layout.reserved) {
-    const RangeSet whole = reserved.widened_to(list.page_shift);
-    // A tree may have many reservations, and few of them lie on bad frames.
-    const bool touched =
-        std::any_of(whole.ranges().begin(), whole.ranges().end(),
-                    [&](const ByteRange& range) { return frames.overlaps(range); });
-    if (touched) refuse(frames, whole, reason, plan);
+  refuse_reserved(frames, layout, list.page_shift, plan);
+  std::vector<ByteRange> beyond;
+  for (const ByteRange& range : frames.ranges()) {
+    if (is_beyond_cells(range, layout.cells)) beyond.push_back(range);
   }
-  const RangeSet wanted = frames;
-  for (const ByteRange& range : wanted.ranges()) {
-    if (!is_beyond_cells(range, layout.cells)) continue;
-    refuse(
-        frames, RangeSet::from_ranges({range}),
-        "is past 4 GiB, and the device tree has one cell for addresses or sizes: no node can name "
-        "it",
-        plan);
-  }
+  refuse(frames, RangeSet::from_ranges(std::move(beyond)),
+         "is past 4 GiB, and the device tree has one cell for addresses or sizes: no node can name "
+         "it",
+         plan);
   return frames;
 }
 

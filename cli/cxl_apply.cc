@@ -131,19 +131,21 @@ Result<void> add_record(RepairPlan& plan, Store& store, const Record& record,
       !map.device_byte_at(record.range.begin())) {
     return {};
   }
-  bool has_line = false;
+  // Those since the last resolution: what was bad before it has been repaired or replaced, and
+  // another order for it would cost another spare.
+  std::vector<std::pair<CxlDevicePlace, Event>> lines;
   auto read = store.for_each_event_about(record.range, [&](const StoredEvent& stored) {
     const Event& event = stored.event;
+    if (event.kind == EventKind::kResolution && event.range == record.range) lines.clear();
     const bool inside = event.range && record.range.contains(*event.range);
     const auto place = inside && is_observation(event) ? place_of(event, map) : std::nullopt;
-    if (place) {
-      add_job(plan, *place, event, record.range);
-      has_line = true;
-    }
+    if (place) lines.emplace_back(*place, event);
     return true;
   });
-  if (!has_line) plan.without_line.push_back(record.range);
-  return read;
+  if (!read) return read;
+  for (const auto& [place, event] : lines) add_job(plan, place, event, record.range);
+  if (lines.empty()) plan.without_line.push_back(record.range);
+  return {};
 }
 
 // What the registry knows to be bad in the devices of this machine.

@@ -87,12 +87,19 @@ Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) 
   std::vector<Claim> claims;
   claims.reserve(loaded.records.size());
   for (const Record& record : loaded.records) claims.push_back(claim_of(record));
+  HandoverRanges ranges = handover_ranges(claims, list);
+  if (ranges.left_out != 0) {
+    invocation.output().warning(fmt::format(
+        "{} that nobody retires (suspect, resolved, in quarantine) found no room in the list, "
+        "which has at most {}; all that is to be retired is in it",
+        counted(ranges.left_out, "range"), kMostHandoverRanges));
+  }
   return Handover{.generation = list.generation,
                   .created = *created,
                   .host = host_digest(**machine),
                   .topology = hardware_digest((*topology)->topology),
                   .page_shift = list.page_shift,
-                  .ranges = handover_ranges(claims, list),
+                  .ranges = std::move(ranges.ranges),
                   .unknown = {}};
 }
 
@@ -267,9 +274,10 @@ Result<CommandLineRequest> command_line_request(const Invocation& invocation) {
   return request;
 }
 
-Result<LoadedList> load_checked_list(Invocation& invocation) {
-  const auto policy = list_policy(invocation);
+Result<LoadedList> load_checked_list(Invocation& invocation, bool with_disagreements) {
+  auto policy = list_policy(invocation);
   if (!policy) return policy.error();
+  policy->checks.disagreements = with_disagreements;
   const auto machine = invocation.checked_machine();
   if (!machine) return machine.error();
   auto store = invocation.open_store(Store::Mode::kRead);

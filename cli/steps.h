@@ -56,7 +56,8 @@ struct LoadedList {
   std::vector<Record> records;
   CheckedList checked;
 };
-Result<LoadedList> load_checked_list(Invocation& invocation);
+// `with_disagreements`: of CheckOptions.
+Result<LoadedList> load_checked_list(Invocation& invocation, bool with_disagreements = false);
 // Only what backends see of it.
 Result<RetireList> load_retire_list(Invocation& invocation);
 

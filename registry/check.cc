@@ -452,7 +452,7 @@ CheckResult check_records(std::span<const Record> records, const CheckedMachine&
   claims.reserve(records.size());
   for (const Record& record : records) claims.push_back(claim_of(record));
   CheckResult result = check_claims(claims, machine, options);
-  find_disagreements(records, machine.shift, result.findings);
+  if (options.disagreements) find_disagreements(records, machine.shift, result.findings);
   return result;
 }
 

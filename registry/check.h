@@ -77,6 +77,9 @@ struct CheckedMachine {
 
 struct CheckOptions {
   bool include_injected = false;  // keep out what a test put there, too
+  // Of records: also where sources may have decoded an address wrongly. That can be several
+  // findings for each record, and changes nothing about the list.
+  bool disagreements = false;
 };
 
 // `accepted` and `refused` are disjoint, and their union is the ranges of the faulty and the
@@ -94,7 +97,7 @@ struct CheckResult {
 CheckResult check_claims(std::span<const Claim> claims, const CheckedMachine& machine,
                          const CheckOptions& options);
 
-// The same for records, and whether their sources contradict one another.
+// The same for records, and where asked for, whether their sources contradict one another.
 CheckResult check_records(std::span<const Record> records, const CheckedMachine& machine,
                           const CheckOptions& options);
 

@@ -350,7 +350,48 @@ Digest host_digest(const Machine& machine) {
   return Hasher().digest(text);
 }
 
-std::vector<HandoverRange> handover_ranges(std::span<const Claim> claims, const RetireList& list) {
+namespace {
+
+// Each with as many pages as an entry can say.
+std::vector<HandoverRange> split_long_ones(const std::vector<HandoverRange>& ranges,
+                                           PageShift shift) {
+  const std::uint64_t most = std::uint64_t{std::numeric_limits<std::uint32_t>::max()}
+                             << shift.bits();
+  std::vector<HandoverRange> split;
+  split.reserve(ranges.size());
+  for (const HandoverRange& entry : ranges) {
+    for (std::uint64_t at = 0; at < entry.range.size(); at += most) {
+      HandoverRange part = entry;
+      part.range = *ByteRange::from_size(PhysAddr(entry.range.begin().value() + at),
+                                         std::min(most, entry.range.size() - at));
+      split.push_back(part);
+    }
+  }
+  return split;
+}
+
+// A claim that nobody acts on keeps no list from being made: what there is no room for is left out.
+HandoverRanges those_with_room(std::vector<HandoverRange> ranges) {
+  const auto is_faulty = [](const HandoverRange& entry) {
+    return entry.condition == Condition::kFaulty;
+  };
+  const auto faulty =
+      static_cast<std::size_t>(std::count_if(ranges.begin(), ranges.end(), is_faulty));
+  std::size_t room = kMostHandoverRanges - std::min(faulty, kMostHandoverRanges);
+  const std::size_t all = ranges.size();
+  std::erase_if(ranges, [&](const HandoverRange& entry) {
+    if (is_faulty(entry)) return false;
+    if (room == 0) return true;
+    --room;
+    return false;
+  });
+  const std::size_t kept = ranges.size();
+  return {std::move(ranges), all - kept};
+}
+
+}  // namespace
+
+HandoverRanges handover_ranges(std::span<const Claim> claims, const RetireList& list) {
   std::vector<const Claim*> all;
   std::vector<const Claim*> faulty;
   for (const Claim& claim : claims) {
@@ -387,7 +428,7 @@ std::vector<HandoverRange> handover_ranges(std::span<const Claim> claims, const 
     }
   }
   ranges.erase(ranges.begin() + static_cast<std::ptrdiff_t>(kept), ranges.end());
-  return ranges;
+  return those_with_room(split_long_ones(ranges, list.page_shift));
 }
 
 std::vector<Claim> claims_in(const Handover& handover) {

@@ -71,10 +71,14 @@ Result<SignedHandover> read_handover(std::string_view blob, const std::string& s
 // where firmware has none, of the machine id. Zeros when nothing is known.
 Digest host_digest(const Machine& machine);
 
-// The ranges of a handover: of the faulty claims what is on the list, and of the others everything.
-// Where claims overlap, faulty ones come first, then quarantined, suspect, and resolved ones; then
-// the worst.
-std::vector<HandoverRange> handover_ranges(std::span<const Claim> claims, const RetireList& list);
+// The ranges of a handover: of the faulty claims what is on the list, and of the others what there
+// is room for, the lowest first. Where claims overlap, faulty ones come first, then quarantined,
+// suspect, and resolved ones; then the worst.
+struct HandoverRanges {
+  std::vector<HandoverRange> ranges;
+  std::size_t left_out = 0;  // ranges, none of them to be retired
+};
+HandoverRanges handover_ranges(std::span<const Claim> claims, const RetireList& list);
 
 // The same back, for the checks before the list is acted on.
 std::vector<Claim> claims_in(const Handover& handover);

@@ -466,7 +466,8 @@ Result<std::vector<RetirementRun>> read_retirement(const SysRoot& sysroot, const
   // A claim may be of thousands of times the memory that there is: nobody looks at each frame of
   // it.
   const FrameState nowhere = classify_frame({.has_page = false});
-  for (const ByteRange& range : all.minus(near).ranges()) {
+  const RangeSet elsewhere = all.minus(near);
+  for (const ByteRange& range : elsewhere.ranges()) {
     runs.push_back({range, nowhere.retirement, nowhere.how});
   }
   std::sort(runs.begin(), runs.end(),

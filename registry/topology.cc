@@ -152,7 +152,14 @@ std::vector<ByteRange> coarse_ram(const MemoryMap& map) {
   for (const FirmwareEntry& entry : map.firmware()) {
     if (entry.type == "System RAM") ranges.push_back(entry.range);
   }
-  if (ranges.empty()) ranges = map.installed_ram().ranges();
+  if (ranges.empty()) {
+    // Without what a driver adds, early or late: "System RAM (kmem)" and its like.
+    std::vector<ByteRange> added;
+    for (const Resource& resource : map.resources()) {
+      if (resource.name.starts_with("System RAM (")) added.push_back(resource.range);
+    }
+    ranges = map.installed_ram().minus(RangeSet::from_ranges(std::move(added))).ranges();
+  }
   for (ByteRange& range : ranges) {
     const std::uint64_t mask = kRamGrain - 1;
     range = *ByteRange::from_last(PhysAddr(range.begin().value() & ~mask),

@@ -230,7 +230,7 @@ Result<UniqueFd> turn_to_apply(Invocation& invocation) {
   auto lock = take_file_lock(path);
   if (lock) return lock;
   if (lock.error().os_error == ENOENT) return UniqueFd();
-  if (lock.error().code != ErrorCode::kLocked) return lock;
+  if (lock.error().code != ErrorCode::kLocked) return lock.error();
   invocation.output().note(path + ": waiting for another 'poisonctl apply' to end");
   return wait_for_file_lock(path);
 }

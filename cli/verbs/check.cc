@@ -28,7 +28,7 @@ Json finding_json(const Finding& finding) {
 }
 
 Result<ExitStatus> run(Invocation& invocation) {
-  const auto loaded = load_checked_list(invocation);
+  const auto loaded = load_checked_list(invocation, true);
   if (!loaded) return loaded.error();
   const CheckedList& checked = loaded->checked;
 

@@ -257,10 +257,14 @@ Result<ExitStatus> collect_from_cxl_devices(Invocation& invocation) {
       });
 }
 
-Result<ExitStatus> collect_rasdaemon_database(Invocation& invocation, const std::string& file) {
-  // A private copy is made beside the registry: there is room for it, and root owns the folder.
+// Where private copies are made: there is room for them, and root owns the folder.
+std::string folder_of_registry(const Invocation& invocation) {
   const auto folder = std::filesystem::path(invocation.registry_path()).parent_path();
-  const std::string scratch = folder.empty() ? "." : folder.string();
+  return folder.empty() ? "." : folder.string();
+}
+
+Result<ExitStatus> collect_rasdaemon_database(Invocation& invocation, const std::string& file) {
+  const std::string scratch = folder_of_registry(invocation);
   return collect_into_import(invocation, "rasdaemon", file,
                              [&](const SourceSettings& settings, const EventSink& sink) {
                                return collect_rasdaemon(file, scratch, settings, sink);
@@ -337,7 +341,7 @@ Result<ExitStatus> collect_stream(Invocation& invocation, const StreamSource& so
                                   const std::optional<std::string>& file) {
   const std::string name(source.name);
   if (file) {
-    const auto stream = open_file_stream(*file);
+    const auto stream = open_whole_file_stream(*file, folder_of_registry(invocation));
     if (!stream) return stream.error();
     return collect_into_import(invocation, name, (*stream)->shown(),
                                [&](const SourceSettings& settings, const EventSink& sink) {

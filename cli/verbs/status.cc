@@ -200,8 +200,9 @@ Result<ExitStatus> run(Invocation& invocation) {
   }
 
   const Counts counts = count(records, (*machine)->boot_id);
-  const CheckedList checked = make_retire_list(std::span<const Record>(records), *checked_machine,
-                                               ListPolicy{}, generation);
+  const CheckedList checked =
+      make_retire_list(std::span<const Record>(records), *checked_machine,
+                       {.checks = {.disagreements = true}, .bounds = {}}, generation);
   const std::uint64_t poisoned_now = corrupted->value_or(0);
   const std::optional<ReplayReport> replayed = last_replay(invocation);
   const std::vector<CxlState> cxl = cxl_states(**root);

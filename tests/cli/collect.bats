@@ -67,3 +67,21 @@ load helpers
   ends 66 p collect kernel
   [ ! -e "$REGISTRY" ]
 }
+
+@test "a pipe that another program still writes keeps nobody from the registry" {
+  p -q record 0x3500000
+  mkfifo "$BATS_TEST_TMPDIR/pipe"
+  p -q collect kernel-log - < "$BATS_TEST_TMPDIR/pipe" &
+  local job=$!
+  exec 9> "$BATS_TEST_TMPDIR/pipe"
+  # More than a pipe holds: it has been read from when this returns.
+  for ((i = 0; i < 3000; ++i)); do
+    echo "Memory failure: 0x3400: recovery action for page $i: Recovered"
+  done >&9
+  ends 0 p record 0x3600000
+  exec 9>&-
+  wait "$job"
+  ends 0 p -q list
+  says "$output" 0x3400000-0x3400fff 0x3500000-0x3500fff 0x3600000-0x3600fff
+  same "$(find "$(dirname "$REGISTRY")" -name '.poisonctl*')" ""
+}

@@ -80,6 +80,15 @@ refused cxl serial 0xabcd0001 dpa 0x10002000+0x80: it has 2 lines of 64 bytes: e
   says "$output" "refused cxl serial 0xabcd0001 dpa 0x1000+0x40, in 0x300001000-0x300001fff: ppr: another kind"
 }
 
+@test "a line that was repaired before its record opened again takes no second spare" {
+  make_cxl
+  printf 'address,size\n0x300001000,64\n' | p -q collect csv -
+  p -q resolve 0x300001000 --as repaired --reason "apply cxl"
+  printf 'address,size\n0x300001080,64\n' | p -q collect csv -
+  ends 0 p apply cxl --dry-run
+  same "$output" "repair cxl serial 0xabcd0001 dpa 0x1080+0x40, in 0x300001000-0x300001fff: temporary ppr"
+}
+
 @test "what a test injected is left alone unless it is asked for" {
   make_cxl
   listing 0x10001000 64 | sed s/Internal/Injected/ | p -q collect cxl -

@@ -25,7 +25,7 @@ inline CheckResult check_on(const MemoryMap& map, PageShift shift,
                             std::span<const Record> records) {
   const Placement nothing_else;
   const std::vector<NodeRange> no_nodes;
-  return check_records(records, {map, nothing_else, no_nodes, shift}, {});
+  return check_records(records, {map, nothing_else, no_nodes, shift}, {.disagreements = true});
 }
 
 }  // namespace poisonctl

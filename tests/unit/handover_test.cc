@@ -287,7 +287,7 @@ TEST(Handover, ItsRangesAreTheListAndWhatIsKnownBesides) {
     return HandoverRange{range(first * 4096, last * 4096 + 4095), condition, kind};
   };
   EXPECT_EQ(
-      handover_ranges(claims, list),
+      handover_ranges(claims, list).ranges,
       (std::vector<HandoverRange>{expect(10, 11, Condition::kFaulty, EventKind::kPoisoned),
                                   expect(12, 12, Condition::kFaulty, EventKind::kUncorrected),
                                   expect(13, 19, Condition::kFaulty, EventKind::kPoisoned),
@@ -295,6 +295,40 @@ TEST(Handover, ItsRangesAreTheListAndWhatIsKnownBesides) {
                                   expect(22, 22, Condition::kSuspect, EventKind::kCorrected),
                                   expect(23, 25, Condition::kResolved, EventKind::kUncorrected),
                                   expect(40, 40, Condition::kQuarantined, EventKind::kMedia)}));
+}
+
+// One claim of 16 TiB, or a million that nobody acts on: no list could be made any more.
+TEST(Handover, WhatIsNotToBeRetiredKeepsNoListFromBeingMade) {
+  const TestKey key;
+  std::vector<Claim> claims = {{.range = frame_at(10), .kind = EventKind::kUncorrected}};
+  claims.push_back({.range = range(1ULL << 40U, (1ULL << 40U) + (1ULL << 45U) - 1),
+                    .condition = Condition::kResolved,
+                    .kind = EventKind::kUncorrected});
+  const auto add_suspects = [&](std::uint64_t count) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      claims.push_back({.range = frame_at(100 + 2 * i),
+                        .condition = Condition::kSuspect,
+                        .kind = EventKind::kCorrected});
+    }
+  };
+  const RetireList list{.generation = 1,
+                        .page_shift = shift_of(4096),
+                        .frames = set_of({frame_at(10)}),
+                        .refused = {}};
+  const auto made = [&] {
+    HandoverRanges ranges = handover_ranges(claims, list);
+    Handover handover = sample_handover();
+    handover.page_shift = list.page_shift;
+    handover.ranges = std::move(ranges.ranges);
+    const auto blob = write_handover(handover, key.key);
+    EXPECT_TRUE(blob.ok()) << blob.error().message;
+    EXPECT_EQ(handover.ranges.front(),
+              (HandoverRange{frame_at(10), Condition::kFaulty, EventKind::kUncorrected}));
+    return ranges.left_out;
+  };
+  EXPECT_EQ(made(), 0U);
+  add_suspects(kMostHandoverRanges);
+  EXPECT_GT(made(), 0U);
 }
 
 TEST(Handover, TheHostIsTheFirmwaresElseTheMachineId) {

@@ -116,6 +116,23 @@ TEST(Topology, OfAMachine) {
   EXPECT_TRUE(broken->topology.modules.empty());
 }
 
+// Memory that a driver adds is there later in a boot than the list of the initramfs is judged.
+TEST(Topology, WhereFirmwareGivesNoMapWhatADriverAddsIsNoRamOfTheMachine) {
+  const TempTree tree;
+  const auto root = tree.open();
+  const Machine machine{.page_shift = shift_of(4096)};
+  const MemoryMap early(parse_iomem("40000000-7fffffff : System RAM\n", "early").value(), {});
+  const MemoryMap later(parse_iomem("40000000-7fffffff : System RAM\n"
+                                    "80000000-bfffffff : System RAM (kmem)\n",
+                                    "later")
+                            .value(),
+                        {});
+  const auto before = load_topology(*root, machine, early);
+  const auto after = load_topology(*root, machine, later);
+  ASSERT_TRUE(before.ok() && after.ok());
+  EXPECT_EQ(hardware_digest(before->topology), hardware_digest(after->topology));
+}
+
 TEST(Topology, WhatAChangeMeansForAnAddress) {
   struct Case {
     std::string_view name;
