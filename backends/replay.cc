@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <iterator>
 #include <memory>
+#include <optional>
 
 #include "backends/offline.h"
 #include "registry/text.h"
@@ -28,6 +29,8 @@ struct Frame {
   FrameView now;
   int error = 0;
   bool ordered = false;
+  bool vague =
+      false;  // of a hugetlb page that is all on the list: which of it is bad, nobody knows
 };
 
 // What is to be done with a frame next.
@@ -68,6 +71,7 @@ class Replayer {
                            const Attribute* orders) {
     reader_ = reader;
     orders_ = orders;
+    frames_listed_ = &frames;
     result_.flags_read = reader != nullptr;
     if (auto seen = first_round(frames); !seen) return seen.error();
     auto pause = policy_.first_pause;
@@ -94,8 +98,9 @@ class Replayer {
   // hugetlb_set_page_hwpoison() in mm/memory-failure.c notes each that it is told of, and keeps
   // those alone when it takes the page apart. It answers EHWPOISON, whether it knew the frame or
   // not.
+  // Of a page that is all on the list the kernel may know which frame it is, and we do not.
   [[nodiscard]] bool is_to_be_named(const Frame& frame) const {
-    return is_of_poisoned_hugetlb(frame.now) && !frame.ordered && !spare_kernel_ &&
+    return is_of_poisoned_hugetlb(frame.now) && !frame.vague && !frame.ordered && !spare_kernel_ &&
            !policy_.settled.contains(frame.range);
   }
 
@@ -121,11 +126,18 @@ class Replayer {
     ++result_.orders;
   }
 
-  Result<void> look(Frame& frame) const {
+  Result<void> look(Frame& frame) {
     if (reader_ == nullptr) return {};
     const auto view = reader_->look(frame.range);
     if (!view) return view.error();
     frame.now = *view;
+    if (!is_of_poisoned_hugetlb(*view)) return {};
+    if (!page_ || !page_->contains(frame.range)) {
+      const auto page = reader_->hugetlb_page(frame.range);
+      if (!page) return page.error();
+      page_ = *page;
+    }
+    frame.vague = frames_listed_->contains(*page_);
     return {};
   }
 
@@ -250,6 +262,8 @@ class Replayer {
   bool spare_kernel_ = false;  // such an order would panic the machine
   const FrameReader* reader_ = nullptr;
   const Attribute* orders_ = nullptr;
+  const RangeSet* frames_listed_ = nullptr;
+  std::optional<ByteRange> page_;  // the hugetlb page that was met last
   std::vector<Frame> frames_;
   std::vector<ByteRange> kept_;
   std::vector<ByteRange> unsure_;

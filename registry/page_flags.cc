@@ -437,6 +437,10 @@ Result<FrameView> FrameReader::look(const ByteRange& frame) const {
   return view_of(frame, word | *of_head, state_->map);
 }
 
+Result<ByteRange> FrameReader::hugetlb_page(const ByteRange& frame) const {
+  return hugetlb_extent(state_->file, state_->shift.pfn_of(frame.begin()).value(), state_->shift);
+}
+
 Result<std::vector<RetirementRun>> read_retirement(const SysRoot& sysroot, const RangeSet& ranges,
                                                    const MemoryMap& map, PageShift shift) {
   auto file = FlagFile::open(sysroot);

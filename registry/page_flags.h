@@ -121,6 +121,8 @@ class FrameReader {
 
   // `frame` is one frame. Errors: kIo, kNoPrivilege, kBadData.
   [[nodiscard]] Result<FrameView> look(const ByteRange& frame) const;
+  // The whole hugetlb page that `frame` is of. Errors: the same.
+  [[nodiscard]] Result<ByteRange> hugetlb_page(const ByteRange& frame) const;
 
  private:
   struct State;

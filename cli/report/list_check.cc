@@ -16,7 +16,7 @@ void ListCheck::add(Record record) {
 }
 
 void ListCheck::check() {
-  const CheckResult result = check_records(piece_, machine_, {});
+  const CheckResult result = check_records(piece_, machine_, {.disagreements = true});
   accepted_ += result.accepted.bytes();
   for (const Refusal& refusal : result.refused) refused_ += refusal.range.size();
   for (std::size_t i = 0; i < of_nodes_.size(); ++i) {

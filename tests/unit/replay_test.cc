@@ -387,6 +387,12 @@ TEST(Replay, EachBadFrameOfAPoisonedHugetlbPageIsNamedOnce) {
   const ReplayRun run = looked_at.only(0x21, {.dry_run = true});
   EXPECT_EQ(run.state, ReplayState::kPending);
   EXPECT_EQ(run.how, std::string_view(kHowUnnamed));
+  // Of a page that is all on the list nobody has said which frame it is.
+  FakeKernel vague;
+  in_pool(vague);
+  const auto of_page = vague.run(FakeKernel::frame_set({0x20, 0x21, 0x22}));
+  ASSERT_TRUE(of_page.ok());
+  EXPECT_TRUE(vague.orders.empty());
 }
 
 // Linux 6.1 and 6.6 have these flags on the head alone: dirty data was taken for clean.
