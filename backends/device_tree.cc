@@ -188,24 +188,29 @@ void refuse(RangeSet& frames, const RangeSet& part, const std::string& reason, P
 // Refuses what the tree has reserved already, with the reason of the reservation that begins first.
 // The frames are cut once for all of them: a tree may have thousands, and a list a million.
 void refuse_reserved(RangeSet& frames, const Layout& layout, PageShift shift, Plan& plan) {
-  std::vector<Refusal> taken;
+  struct Place {
+    ByteRange range;
+    const std::string* reason;
+  };
+  std::vector<Place> places;
   for (const auto& [reserved, reason] : layout.reserved) {
-    for (const ByteRange& place : reserved.widened_to(shift).ranges()) {
-      for (const ByteRange& range : frames.within(place).ranges()) taken.push_back({range, reason});
-    }
+    const RangeSet whole = reserved.widened_to(shift);
+    for (const ByteRange& range : whole.ranges()) places.push_back({range, &reason});
   }
-  std::stable_sort(taken.begin(), taken.end(), [](const Refusal& a, const Refusal& b) {
+  std::stable_sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
     return a.range.begin() < b.range.begin();
   });
   std::vector<ByteRange> all;
-  PhysAddr end;  // of what has been refused
-  for (Refusal& refusal : taken) {
-    if (refusal.range.end() <= end) continue;
-    const ByteRange rest =
-        *ByteRange::from_last(std::max(refusal.range.begin(), end), refusal.range.last());
+  PhysAddr end;  // of what has been looked at: places may overlap
+  for (const Place& place : places) {
+    if (place.range.end() <= end) continue;
+    const auto rest = *ByteRange::from_last(std::max(place.range.begin(), end), place.range.last());
     end = rest.end();
-    all.push_back(rest);
-    plan.refused.push_back({rest, std::move(refusal.reason)});
+    const RangeSet taken = frames.within(rest);
+    for (const ByteRange& range : taken.ranges()) {
+      all.push_back(range);
+      plan.refused.push_back({range, *place.reason});
+    }
   }
   frames = frames.minus(RangeSet::from_ranges(std::move(all)));
 }

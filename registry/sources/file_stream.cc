@@ -10,10 +10,14 @@
 #include <cstdlib>
 
 #include "registry/posix_file.h"
+#include "registry/text.h"
 
 namespace poisonctl {
 
 namespace {
+
+// Far more than any log of memory errors; what is piped goes to the disk first.
+constexpr std::uint64_t kMostPiped = std::uint64_t{1} << 30U;
 
 class FileStream final : public ByteStream {
  public:
@@ -32,11 +36,12 @@ class FileStream final : public ByteStream {
     }
   }
 
-  // Whether nobody has to write its end first.
+  // Whether no other program has to write its end first.
   [[nodiscard]] Result<bool> ends_by_itself() const {
     struct stat status {};
     if (::fstat(fd_.get(), &status) != 0) return os_error(shown_, errno, ErrorCode::kIo);
-    return S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode);
+    const bool is_terminal = S_ISCHR(status.st_mode) && ::isatty(fd_.get()) == 1;
+    return !S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode) && !is_terminal;
   }
 
  private:
@@ -64,16 +69,24 @@ UniqueFd file_without_name(const std::string& folder) {
   return named;
 }
 
-// All that comes, at the beginning of a file.
+// All that comes, at the beginning of a file. An invalid descriptor where there is no such folder.
 Result<UniqueFd> read_to_its_end(FileStream& stream, const std::string& folder) {
   UniqueFd copy = file_without_name(folder);
   const std::string what = fmt::format("cannot keep {} in {}", stream.shown(), folder);
+  if (!copy.valid() && errno == ENOENT) return copy;
   if (!copy.valid()) return os_error(what, errno, ErrorCode::kCannotWrite);
   std::array<char, 1U << 16U> buffer{};
+  std::uint64_t size = 0;
   for (;;) {
     const auto got = stream.read(buffer);
     if (!got) return got.error();
     if (*got == 0) break;
+    size += *got;
+    if (size > kMostPiped) {
+      return Error{ErrorCode::kBadData,
+                   fmt::format("{}: more than {}; write it to a file, and name that",
+                               stream.shown(), to_human_size(kMostPiped))};
+    }
     if (const int error = write_fully(copy.get(), {buffer.data(), *got}); error != 0) {
       return os_error(what, error, ErrorCode::kCannotWrite);
     }
@@ -99,6 +112,7 @@ Result<std::unique_ptr<ByteStream>> open_whole_file_stream(const std::string& pa
   if (*ends) return std::unique_ptr<ByteStream>(*std::move(stream));
   auto copy = read_to_its_end(**stream, folder);
   if (!copy) return copy.error();
+  if (!copy->valid()) return std::unique_ptr<ByteStream>(*std::move(stream));
   return std::unique_ptr<ByteStream>(
       std::make_unique<FileStream>(*std::move(copy), (*stream)->shown()));
 }

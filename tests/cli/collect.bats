@@ -85,3 +85,14 @@ load helpers
   says "$output" 0x3400000-0x3400fff 0x3500000-0x3500fff 0x3600000-0x3600fff
   same "$(find "$(dirname "$REGISTRY")" -name '.poisonctl*')" ""
 }
+
+@test "what is no pipe is not kept, and without a folder for it nothing is" {
+  # Were it kept, it would fill the disk. SC2016: the inner shell expands.
+  # shellcheck disable=SC2016
+  ends 65 bash -c 'ulimit -f 4096; exec "$@"' - \
+    "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" collect csv /dev/zero
+  says "$stderr" "/dev/zero"
+  ends 0 "$POISONCTL" --sysroot "$MACHINE" --registry "$BATS_TEST_TMPDIR/none/r.db" collect csv - < <(:)
+  ends 66 "$POISONCTL" --sysroot "$MACHINE" --registry "$BATS_TEST_TMPDIR/none/r.db" collect pfn - < <(echo 0x3400)
+  says "$stderr" "make it first"
+}
