@@ -92,7 +92,7 @@ load helpers
   ends 65 bash -c 'ulimit -f 4096; exec "$@"' - \
     "$POISONCTL" --sysroot "$MACHINE" --registry "$REGISTRY" collect csv /dev/zero
   says "$stderr" "/dev/zero"
-  ends 0 "$POISONCTL" --sysroot "$MACHINE" --registry "$BATS_TEST_TMPDIR/none/r.db" collect csv - < <(:)
+  ends 0 "$POISONCTL" --sysroot "$MACHINE" --registry "$BATS_TEST_TMPDIR/none/r.db" collect kernel-log - < <(:)
   ends 66 "$POISONCTL" --sysroot "$MACHINE" --registry "$BATS_TEST_TMPDIR/none/r.db" collect pfn - < <(echo 0x3400)
   says "$stderr" "make it first"
 }
