@@ -97,7 +97,7 @@ Result<Handover> make_content(Invocation& invocation, const LoadedList& loaded) 
   return Handover{.generation = list.generation,
                   .created = *created,
                   .host = host_digest(**machine),
-                  .topology = hardware_digest((*topology)->topology),
+                  .topology = memory_digest((*topology)->topology),
                   .page_shift = list.page_shift,
                   .ranges = std::move(ranges.ranges),
                   .unknown = {}};
@@ -339,7 +339,7 @@ Result<std::optional<StoredEvent>> observed_since(Store& store, std::int64_t id,
   std::optional<StoredEvent> found;
   auto read = store.for_each_event_after(id, [&](const StoredEvent& stored) {
     const Event& event = stored.event;
-    const bool counts = severity_weight(event.kind) != 0 && event.foreign_host.empty();
+    const bool counts = is_observation(event.kind) && event.foreign_host.empty();
     if (counts && event.range && all.overlaps(*event.range)) found = stored;
     return true;
   });
@@ -356,6 +356,68 @@ Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
   auto import = store->begin_import(provenance, Store::Repeats::kCount);
   if (!import) return import.error();
   return store_all(invocation, *import, events);
+}
+
+Result<PageFlagScan> scan_page_flags(const std::string& registry, const SysRoot& sysroot,
+                                     const Machine& machine, KernelSourceOptions options) {
+  PageFlagScan scan;
+  auto store = Store::open(registry, Store::Mode::kWrite);
+  if (!store && store.error().code != ErrorCode::kNoInput) return store.error();
+  if (store) {
+    auto poisoned = store->poisoned_in(kKernelSource, machine.boot_id);
+    if (!poisoned) return poisoned.error();
+    scan.poisoned_before = *std::move(poisoned);
+  }
+  // The kernel counts nothing any more, too, when all of them are gone.
+  options.full = options.full || !scan.poisoned_before.empty();
+  auto found = collect_from_kernel(sysroot, machine, options);
+  if (!found) return found.error();
+  scan.found = *std::move(found);
+  return scan;
+}
+
+Result<StoredScan> store_scan(Invocation& invocation, const PageFlagScan& scan) {
+  auto provenance = invocation.provenance(kKernelSource);
+  if (!provenance) return provenance.error();
+  provenance->source_version = provenance->kernel_release;
+  std::vector<Event> events = scan.found.events;
+  std::vector<ByteRange> flagged;
+  for (const Event& event : events) flagged.push_back(*event.range);
+  const RangeSet poisoned = RangeSet::from_ranges(std::move(flagged));
+  for (const ByteRange& range : scan.poisoned_before) {
+    if (scan.found.scanned == 0 || poisoned.overlaps(range)) continue;
+    Event event;
+    event.kind = EventKind::kUnpoisoned;
+    event.range = range;
+    event.granularity = provenance->page_shift.page_size();
+    event.evidence =
+        fmt::format("kpageflags: no HWPOISON there, {} bytes of RAM read, page_size={}",
+                    scan.found.scanned, provenance->page_shift.page_size());
+    events.push_back(std::move(event));
+  }
+  StoredScan stored{.summary = {}, .unpoisoned = events.size() - scan.found.events.size()};
+  if (events.empty()) return stored;
+  const auto summary = store_events(invocation, Store::Mode::kCreate, *provenance, events);
+  if (!summary) return summary.error();
+  stored.summary = *summary;
+  return stored;
+}
+
+std::string to_text(const StoredScan& stored, const std::string& registry) {
+  const std::size_t all = stored.summary.added + stored.summary.known;
+  std::string text;
+  if (all > stored.unpoisoned) {
+    text = fmt::format("{} poisoned in page flags: {} recorded in {}, {} known from this boot",
+                       all - stored.unpoisoned, stored.summary.added - stored.unpoisoned, registry,
+                       stored.summary.known);
+  }
+  if (stored.unpoisoned != 0) {
+    text += fmt::format(
+        "{}{} poisoned no more: somebody took the flag back, or the memory was "
+        "removed. What is known of the hardware stays as it is",
+        text.empty() ? "" : "; ", counted(stored.unpoisoned, "range"));
+  }
+  return text;
 }
 
 Result<ImportSummary> store_resolutions(Invocation& invocation, const Provenance& provenance,

@@ -18,6 +18,7 @@
 #include "registry/page_flags.h"
 #include "registry/record.h"
 #include "registry/retire_list.h"
+#include "registry/sources/kernel.h"
 #include "registry/trust.h"
 
 namespace poisonctl {
@@ -82,6 +83,24 @@ Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
 Result<ImportSummary> store_resolutions(Invocation& invocation, const Provenance& provenance,
                                         std::span<const Event> resolutions,
                                         std::int64_t read_up_to);
+// Page flags as a scan read them, and what the same boot had poisoned before it.
+struct PageFlagScan {
+  std::vector<ByteRange> poisoned_before;
+  KernelSourceResult found;
+};
+// Needs no invocation, so that it can run in a thread of its own. Errors: those of Store::open, but
+// for a registry that does not exist, and of collect_from_kernel.
+Result<PageFlagScan> scan_page_flags(const std::string& registry, const SysRoot& sysroot,
+                                     const Machine& machine, KernelSourceOptions options);
+// Stores what it found poisoned, and what is so no more: if that comes back in the same boot, it is
+// news.
+struct StoredScan {
+  ImportSummary summary;
+  std::size_t unpoisoned = 0;  // ranges, of those that were added
+};
+Result<StoredScan> store_scan(Invocation& invocation, const PageFlagScan& scan);
+// For people; empty when there is nothing to tell.
+std::string to_text(const StoredScan& stored, const std::string& registry);
 // Warns of records that were opened again, and of a checkpoint that could not follow.
 void report_import(const Output& output, const ImportSummary& summary);
 

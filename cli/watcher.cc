@@ -63,6 +63,7 @@ std::string_view priority_of(EventKind kind) {
     case EventKind::kInjected:
       return "3";  // error
     case EventKind::kCorrected:
+    case EventKind::kUnpoisoned:
     case EventKind::kOutcome:
     case EventKind::kResolution:
       return "4";  // warning
@@ -86,6 +87,7 @@ std::string_view message_id_of(EventKind kind) {
       return "ec2366b1fda14a3489e7129495557ab7";
     case EventKind::kPoisoned:
       return "d0ebdfd2b72e456e90f1ef035d209888";
+    case EventKind::kUnpoisoned:
     case EventKind::kOutcome:
     case EventKind::kResolution:
       return {};  // are not what the trace reports
@@ -378,12 +380,12 @@ void Watcher::start_scan() {
   scan_started_ = Clock::now();
   // In a thread of its own: a scan of a large machine takes longer than the ring buffer lasts.
   try {
-    scan_ = std::async(std::launch::async, [this] {
-      return collect_from_kernel(sysroot_, machine_, {.full = true, .threads = 1});
+    scan_ = std::async(std::launch::async, [this, registry = invocation_.registry_path()] {
+      return scan_page_flags(registry, sysroot_, machine_, {.full = true, .threads = 1});
     });
   } catch (const std::system_error& error) {
     // No thread to be had: a scan that failed. What is queued must not be lost for it.
-    std::promise<Result<KernelSourceResult>> failed;
+    std::promise<Result<PageFlagScan>> failed;
     failed.set_value(Error{ErrorCode::kIo, fmt::format("no thread to be had: {}", error.what())});
     scan_ = failed.get_future();
   }
@@ -396,7 +398,7 @@ Result<void> Watcher::finish_scan() {
   if (scanned_) next_scan_ = Clock::now() + kShare * (Clock::now() - scan_started_);
   if (found) {
     scanned_ = true;
-    if (auto stored = store_scan(*found); !stored) {
+    if (auto stored = take_scan(*found); !stored) {
       invocation_.output().warning(stored.error().message);
       scan_wanted_ = "what the last scan found could not be stored";
     }
@@ -412,18 +414,14 @@ Result<void> Watcher::finish_scan() {
   return {};
 }
 
-Result<void> Watcher::store_scan(const KernelSourceResult& found) {
-  if (found.events.empty()) return {};
-  auto provenance = invocation_.provenance("kernel");
-  if (!provenance) return provenance.error();
-  provenance->source_version = provenance->kernel_release;
-  const auto summary = store_events(invocation_, Store::Mode::kCreate, *provenance, found.events);
-  if (!summary) return summary.error();
-  if (summary->added != 0) {
-    refresh_wanted_ = true;
-    invocation_.output().note(
-        fmt::format("{} poisoned in page flags: {} recorded, {} known from this boot",
-                    found.events.size(), summary->added, summary->known));
+Result<void> Watcher::take_scan(const PageFlagScan& scan) {
+  const auto stored = store_scan(invocation_, scan);
+  if (!stored) return stored.error();
+  const ImportSummary& summary = stored->summary;
+  if (summary.added + summary.known == 0) return {};
+  if (summary.added != 0) {
+    refresh_wanted_ = refresh_wanted_ || summary.added > stored->unpoisoned;
+    invocation_.output().note(to_text(*stored, invocation_.registry_path()));
   }
   invocation_.forget_memory_map();
   verify();

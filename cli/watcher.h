@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "cli/invocation.h"
+#include "cli/steps.h"
 #include "registry/posix_file.h"
-#include "registry/sources/kernel.h"
 #include "registry/sources/trace/correlate.h"
 #include "registry/sources/trace/event_queue.h"
 #include "registry/sources/trace/reader.h"
@@ -51,7 +51,7 @@ class Watcher {
   void look_at_counter();
   void start_scan();
   Result<void> finish_scan();
-  Result<void> store_scan(const KernelSourceResult& found);
+  Result<void> take_scan(const PageFlagScan& scan);
   Result<void> last_scan();
   Result<void> drain();
 
@@ -80,7 +80,7 @@ class Watcher {
   std::optional<std::uint64_t> corrupted_;  // HardwareCorrupted, as it was last read
   std::uint64_t failures_ = 0;              // memory_failure_event since then
   std::optional<std::string> scan_wanted_;  // why
-  std::future<Result<KernelSourceResult>> scan_;
+  std::future<Result<PageFlagScan>> scan_;
   bool scanned_ = false;         // once, with success
   bool verify_wanted_ = false;   // frames have become known whose retirement is not
   bool refresh_wanted_ = false;  // frames that carriers do not have

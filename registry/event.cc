@@ -13,13 +13,14 @@ namespace poisonctl {
 
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 8> kKindWords = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 9> kKindWords = {{
     {EventKind::kUncorrected, "ue"},
     {EventKind::kCorrected, "ce"},
     {EventKind::kDeferred, "deferred"},
     {EventKind::kMedia, "media"},
     {EventKind::kInjected, "injected"},
     {EventKind::kPoisoned, "poisoned"},
+    {EventKind::kUnpoisoned, "unpoisoned"},
     {EventKind::kOutcome, "outcome"},
     {EventKind::kResolution, "resolution"},
 }};
@@ -157,6 +158,11 @@ std::optional<Time> time_from_rfc3339(std::string_view text) {
 std::string_view to_word(EventKind kind) { return word_of(kKindWords, kind); }
 std::optional<EventKind> event_kind_from(std::string_view word) {
   return key_of<EventKind>(kKindWords, word);
+}
+
+bool is_observation(EventKind kind) {
+  return kind != EventKind::kUnpoisoned && kind != EventKind::kOutcome &&
+         kind != EventKind::kResolution;
 }
 
 std::string_view to_word(Retirement retirement) { return word_of(kRetirementWords, retirement); }

@@ -31,6 +31,7 @@ enum class EventKind {
   kMedia,        // "media": the device lists the place as bad
   kInjected,     // "injected": a test put it there
   kPoisoned,     // "poisoned": the kernel flags the frame HWPOISON; what came before is not known
+  kUnpoisoned,   // "unpoisoned": the kernel flags it no more; says nothing of the cell
   kOutcome,      // "outcome": what the page flags said of a retirement
   kResolution,   // "resolution": somebody ended a record, with a reason
 };
@@ -38,6 +39,8 @@ enum class EventKind {
 // The word of a kind in the registry, in JSON and on the command line, and back.
 std::string_view to_word(EventKind kind);
 std::optional<EventKind> event_kind_from(std::string_view word);
+// Whether it says that something failed. The others are about what became of that.
+bool is_observation(EventKind kind);
 
 std::string_view to_word(Retirement retirement);
 std::optional<Retirement> retirement_from(std::string_view word);

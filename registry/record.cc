@@ -61,6 +61,7 @@ int severity_weight(EventKind kind) {
       return 2;
     case EventKind::kCorrected:
       return 1;
+    case EventKind::kUnpoisoned:
     case EventKind::kOutcome:
     case EventKind::kResolution:
       return 0;
@@ -147,6 +148,7 @@ void fold_event(Record& record, const Event& event, const Provenance& provenance
     fold_resolution(record, event, provenance);
     return;
   }
+  if (!is_observation(event.kind)) return;
   const Time seen = time_seen(event, provenance);
   record.first_seen = record.events == 0 ? seen : std::min(record.first_seen, seen);
   record.last_seen = record.events == 0 ? seen : std::max(record.last_seen, seen);

@@ -85,7 +85,7 @@ struct Record {
   [[nodiscard]] bool is_exact(PageShift shift) const { return granularity <= shift.page_size(); }
 };
 
-// Which of two observations weighs more: the larger number. Outcomes and resolutions weigh nothing.
+// Which of two observations weighs more: the larger number. What is no observation weighs nothing.
 int severity_weight(EventKind kind);
 
 // The range of the record that an event belongs to.

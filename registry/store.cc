@@ -13,6 +13,7 @@
 #include "registry/adoption.h"
 #include "registry/checkpoint.h"
 #include "registry/known_events.h"
+#include "registry/known_states.h"
 #include "registry/posix_file.h"
 #include "registry/range_text.h"
 #include "registry/sqlite.h"
@@ -327,7 +328,7 @@ struct Store::Import::State {
   Statement insert_import;
   Statement insert_event;
   KnownEvents before;
-  Statement find_state;
+  KnownStates states;
   Hasher hasher;
   ChainHead head;
   std::int64_t import_id = 0;  // 0 until the first event that is really stored
@@ -534,11 +535,8 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
   if (!insert_event) return insert_event.error();
   auto before = KnownEvents::prepare(db, newest->id, provenance.source);
   if (!before) return before.error();
-  auto find_state = db.prepare(
-      "SELECT 1 FROM event JOIN import ON import.id = event.import WHERE address = ?1 "
-      "AND observed_ns IS NULL AND size = ?2 AND kind = ?3 AND import.source = ?4 "
-      "AND import.boot_id = ?5 LIMIT 1");
-  if (!find_state) return find_state.error();
+  auto states = KnownStates::prepare(db, provenance.source, provenance.boot_id);
+  if (!states) return states.error();
   return Import(
       std::make_unique<Import::State>(Import::State{.db = &db,
                                                     .transaction = *std::move(transaction),
@@ -548,7 +546,7 @@ Result<Store::Import> Store::begin_import(const Provenance& provenance, Repeats 
                                                     .insert_import = *std::move(insert_import),
                                                     .insert_event = *std::move(insert_event),
                                                     .before = *std::move(before),
-                                                    .find_state = *std::move(find_state),
+                                                    .states = *std::move(states),
                                                     .hasher = {},
                                                     .head = *newest,
                                                     .summary = {}}));
@@ -563,16 +561,8 @@ Result<bool> Store::Import::State::is_known(const Event& event) {
     return *record != nullptr && (*record)->outcome_boot_id == provenance.boot_id &&
            (*record)->last_outcome == event.retirement && (*record)->outcome_how == event.evidence;
   }
-  if (event.kind == EventKind::kPoisoned && event.range && !event.observed) {
-    auto found = find_state.bind(1, to_signed(event.range->begin().value()))
-                     .bind(2, to_signed(event.range->size()))
-                     .bind(3, to_word(event.kind))
-                     .bind(4, provenance.source)
-                     .bind(5, provenance.boot_id)
-                     .step();
-    find_state.reset();
-    return found;
-  }
+  const bool is_state = event.kind == EventKind::kPoisoned || event.kind == EventKind::kUnpoisoned;
+  if (is_state && event.range && !event.observed) return states.has(event);
   if (repeats == Repeats::kCount) return false;
   return before.has(event);
 }
@@ -651,7 +641,7 @@ Result<void> Store::Import::State::insert_event_row(const Event& event) {
 Result<void> Store::Import::add(Event event) {
   State& state = *state_;
   limit_texts(event);
-  if (event.kind == EventKind::kOutcome || event.kind == EventKind::kResolution) {
+  if (!is_observation(event.kind)) {
     const auto record = event.range ? state.deriver.find(record_range(*event.range))
                                     : Result<const Record*>(nullptr);
     if (!record) return record.error();
@@ -876,9 +866,15 @@ Result<bool> Store::is_sound() {
   return *row && statement->text(0) == "ok";
 }
 
+Result<std::vector<ByteRange>> Store::poisoned_in(const std::string& source,
+                                                  const std::string& boot_id) {
+  return read_poisoned(connection_->db, source, boot_id);
+}
+
 Result<std::uint64_t> Store::newest_change() {
   const auto id = connection_->db.scalar(
-      "SELECT id FROM event WHERE kind <> 'outcome' ORDER BY id DESC LIMIT 1");
+      "SELECT id FROM event WHERE kind NOT IN ('outcome', 'unpoisoned') "
+      "ORDER BY id DESC LIMIT 1");
   if (!id) return id.error();
   return to_unsigned(*id);
 }

@@ -77,8 +77,8 @@ class Store {
   ~Store();
 
   // What to do with an event that says no more than one that is stored: same source, range, kind,
-  // time, count and evidence. Page flags and outcomes are states and always known after the first
-  // time in a boot.
+  // time, count and evidence. Page flags and outcomes are states, and known in a boot for as long
+  // as nothing else was seen.
   enum class Repeats {
     kCount,  // somebody says it again: store it
     kSkip,   // the same file is read again: count it as known
@@ -162,6 +162,10 @@ class Store {
 
   // One event, if it is there.
   Result<std::optional<StoredEvent>> event(std::int64_t id);
+
+  // What `source` has seen poisoned, without a time, in the boot `boot_id`, and not gone since;
+  // sorted.
+  Result<std::vector<ByteRange>> poisoned_in(const std::string& source, const std::string& boot_id);
 
   // The id of the newest event that can change what must be kept out; 0 in an empty registry.
   Result<std::uint64_t> newest_change();

@@ -225,7 +225,7 @@ Result<Deriver::Change> Deriver::fold(std::int64_t id, const Event& event,
   Change change;
   if (*record == nullptr) {
     // What it was about was lost (recovery.h): it makes no record by itself.
-    if (event.kind == EventKind::kOutcome || event.kind == EventKind::kResolution) return Change{};
+    if (!is_observation(event.kind)) return Change{};
     record = &records_.emplace(range, empty_record(id, range, provenance.time)).first->second;
     change.new_record = true;
   }

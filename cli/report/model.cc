@@ -200,7 +200,7 @@ class EventPass {
       ++model_.of_other_hosts;
       return;
     }
-    const bool is_error = event.kind != EventKind::kOutcome && event.kind != EventKind::kResolution;
+    const bool is_error = is_observation(event.kind);
     const Time seen = time_seen(event, stored.provenance);
     model_.time_line.add(seen, lane_of(event.kind), is_error ? event.count : 1);
     count_source(stored, seen, is_error);

@@ -29,6 +29,7 @@ Lane lane_of(EventKind kind) {
       return Lane::kLost;
     case EventKind::kCorrected:
       return Lane::kCorrected;
+    case EventKind::kUnpoisoned:
     case EventKind::kOutcome:
     case EventKind::kResolution:
       return Lane::kDone;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -15,6 +16,7 @@
 #include "cli/trusting.h"
 #include "cli/verb.h"
 #include "registry/adoption.h"
+#include "registry/cxl/address_map.h"
 #include "registry/cxl/device_label.h"
 #include "registry/ipmi.h"
 #include "registry/redfish/evidence.h"
@@ -68,10 +70,6 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
   if (!root) return root.error();
   const auto machine = invocation.machine();
   if (!machine) return machine.error();
-  auto provenance = invocation.provenance("kernel");
-  if (!provenance) return provenance.error();
-  provenance->source_version = provenance->kernel_release;
-
   const unsigned asked = invocation.option<unsigned>("threads");
   constexpr unsigned kMostThreads = 256;
   if (asked > kMostThreads) {
@@ -81,32 +79,31 @@ Result<ExitStatus> collect_kernel(Invocation& invocation) {
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
   const KernelSourceOptions options{.full = invocation.has("full"),
                                     .threads = asked == 0 ? std::min(cores, kMostThreads) : asked};
-  const auto found = collect_from_kernel(**root, **machine, options);
-  if (!found) return found.error();
+  const auto scan = scan_page_flags(invocation.registry_path(), **root, **machine, options);
+  if (!scan) return scan.error();
+  const KernelSourceResult& found = scan->found;
 
   Output& output = invocation.output();
-  output.detail(fmt::format("read the page flags of {}", to_human_size(found->scanned)));
-  if (found->events.empty()) {
+  output.detail(fmt::format("read the page flags of {}", to_human_size(found.scanned)));
+  const auto stored = store_scan(invocation, *scan);
+  if (!stored) return stored.error();
+  if (found.events.empty() && stored->unpoisoned == 0) {
     output.note(
-        found->hardware_corrupted == 0
+        found.hardware_corrupted == 0
             ? fmt::format("the kernel counts no poisoned memory{}",
-                          found->scanned == 0 ? "; --full reads all page flags anyway" : "")
+                          found.scanned == 0 ? "; --full reads all page flags anyway" : "")
             : fmt::format("the kernel counts {} of poisoned memory, but no frame of RAM is "
                           "flagged: the count includes attempts that failed and memory that "
                           "was removed",
-                          to_human_size(found->hardware_corrupted)));
+                          to_human_size(found.hardware_corrupted)));
     return kExitDone;
   }
-  const auto summary = store_events(invocation, Store::Mode::kCreate, *provenance, found->events);
-  if (!summary) return summary.error();
   // The flag is the cause, not yet the outcome: the kernel also flags frames that it goes on using.
   const auto verified = verify_records(invocation);
   if (!verified) return verified.error();
   if (verified->not_stored) output.warning(*verified->not_stored);
 
-  output.note(fmt::format("{} poisoned in page flags: {} recorded in {}, {} known from this boot",
-                          found->events.size(), summary->added, invocation.registry_path(),
-                          summary->known));
+  output.note(to_text(*stored, invocation.registry_path()));
   return kExitDone;
 }
 
@@ -184,14 +181,15 @@ Result<ExitStatus> collect_event_log(Invocation& invocation) {
 // that have no place yet.
 struct KnownOfCxl {
   RangeSet resolved;
-  std::set<std::string> repaired;  // labels of device bytes
+  // Labels of device bytes, and the entry that says so.
+  std::map<std::string, std::int64_t, std::less<>> repaired;
   std::vector<StoredEvent> without_place;
 };
 // One more event without a place: what was repaired for good is forgotten until it is seen again.
 void take_placeless(KnownOfCxl& known, const StoredEvent& stored) {
   const std::string& label = stored.event.label;
   if (stored.provenance.source == kCxlRepairSource && stored.event.result == kCxlRepaired) {
-    known.repaired.insert(label);
+    known.repaired[label] = stored.id;
     std::erase_if(known.without_place,
                   [&](const StoredEvent& other) { return other.event.label == label; });
     return;
@@ -199,7 +197,22 @@ void take_placeless(KnownOfCxl& known, const StoredEvent& stored) {
   known.repaired.erase(label);
   known.without_place.push_back(stored);
 }
-Result<KnownOfCxl> known_of_cxl(Invocation& invocation) {
+// Whether what was repaired has a place, and was seen to be bad there after entry `id`.
+Result<bool> is_bad_since(Store& store, const CxlAddressMap& map, const CxlDevicePlace& place,
+                          std::int64_t id) {
+  const auto located = map.locate(place.serial, place.bytes);
+  if (!located) return false;
+  bool bad = false;
+  for (const ByteRange& range : located->host.ranges()) {
+    auto read = store.for_each_event_about(range, [&](const StoredEvent& stored) {
+      bad = bad || (stored.id > id && is_observation(stored.event.kind));
+      return !bad;
+    });
+    if (!read) return read.error();
+  }
+  return bad;
+}
+Result<KnownOfCxl> known_of_cxl(Invocation& invocation, const CxlAddressMap& map) {
   KnownOfCxl known;
   auto store = invocation.open_store(Store::Mode::kRead);
   if (!store && store.error().code == ErrorCode::kNoInput) return known;
@@ -216,7 +229,18 @@ Result<KnownOfCxl> known_of_cxl(Invocation& invocation) {
     return true;
   });
   if (!read) return read.error();
+  for (auto repaired = known.repaired.begin(); repaired != known.repaired.end();) {
+    const auto bad = is_bad_since(*store, map, *cxl_place_from(repaired->first), repaired->second);
+    if (!bad) return bad.error();
+    repaired = *bad ? known.repaired.erase(repaired) : std::next(repaired);
+  }
   return known;
+}
+
+std::vector<CxlDevicePlace> places_of(const KnownOfCxl& known) {
+  std::vector<CxlDevicePlace> places;
+  for (const auto& [label, id] : known.repaired) places.push_back(*cxl_place_from(label));
+  return places;
 }
 
 Result<ExitStatus> collect_from_cxl_devices(Invocation& invocation) {
@@ -228,14 +252,14 @@ Result<ExitStatus> collect_from_cxl_devices(Invocation& invocation) {
   if (!map) return map.error();
   auto trace = CxlTrace::open(**root);
   if (!trace) return trace.error();
-  auto known = known_of_cxl(invocation);
+  auto known = known_of_cxl(invocation, *map);
   if (!known) return known.error();
   const CxlKnowledge knowledge{
       .map = *map,
       .page_shift = (*machine)->page_shift,
       .health = [&](const CxlDevice& device) { return read_cxl_health(**root, device.memdev); },
       .resolved = std::move(known->resolved),
-      .repaired = std::move(known->repaired),
+      .repaired = places_of(*known),
       .now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now())};
   return collect_into_import(
       invocation, "cxl", (*root)->shown("sys/bus/cxl/devices"),

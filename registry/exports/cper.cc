@@ -125,9 +125,7 @@ void put_descriptor(std::string& out, const Event& event, std::size_t offset, bo
 
 std::string record(const StoredEvent& stored) {
   const Event& event = stored.event;
-  const bool observation =
-      event.kind != EventKind::kOutcome && event.kind != EventKind::kResolution;
-  if (!observation || !event.range || !event.foreign_host.empty()) return {};
+  if (!is_observation(event.kind) || !event.range || !event.foreign_host.empty()) return {};
   // A section has an address and a mask, no length.
   const auto blocks = aligned_blocks(*event.range);
   const std::size_t sections_at = kHeaderSize + blocks.size() * kDescriptorSize;

@@ -56,6 +56,7 @@ std::string_view redfish_severity(EventKind kind) {
     case EventKind::kCorrected:
     case EventKind::kInjected:
       return "Warning";
+    case EventKind::kUnpoisoned:
     case EventKind::kOutcome:
     case EventKind::kResolution:
       return "OK";

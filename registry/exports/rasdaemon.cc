@@ -49,9 +49,7 @@ class Writer {
   // False when the tables have no place for it.
   Result<bool> add(const StoredEvent& stored) {
     const Event& event = stored.event;
-    const bool about_memory =
-        event.kind != EventKind::kOutcome && event.kind != EventKind::kResolution;
-    if (!about_memory || !event.foreign_host.empty()) return false;
+    if (!is_observation(event.kind) || !event.foreign_host.empty()) return false;
     const bool poisoned = event.kind == EventKind::kPoisoned && event.range;
     auto done = poisoned ? add_failure(stored) : add_error(stored);
     if (!done) return done.error();

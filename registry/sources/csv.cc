@@ -185,7 +185,7 @@ Result<void> set_kind(Event& event, const Header& header, const Row& row) {
   const std::string_view word = header.value(row, "kind");
   if (word.empty()) return {};
   const auto kind = event_kind_from(word);
-  if (!kind || *kind == EventKind::kOutcome || *kind == EventKind::kResolution) {
+  if (!kind || !is_observation(*kind)) {
     return wrong(row, "kind", word, "ue, ce, deferred, media, injected or poisoned");
   }
   event.kind = *kind;

@@ -12,6 +12,8 @@
 
 namespace poisonctl {
 
+inline constexpr const char* kKernelSource = "kernel";
+
 struct KernelSourceOptions {
   bool full = false;     // scan even when the kernel counts no poisoned memory
   unsigned threads = 1;  // at least 1

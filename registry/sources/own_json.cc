@@ -89,10 +89,6 @@ class Item {
   std::string error_;
 };
 
-bool is_observation(EventKind kind) {
-  return kind != EventKind::kOutcome && kind != EventKind::kResolution;
-}
-
 // What records, events and evidence have in common.
 Event event_of_item(Item& item, const json& values, EventKind kind, std::string_view count,
                     std::string_view host) {

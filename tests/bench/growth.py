@@ -23,7 +23,8 @@ MOST = 1.4 * LARGE / SMALL
 VERBS = (["list"], ["check"], ["plan"], ["emit", "e820"], ["emit", "e820", "--form", "badram"], ["status"],
          ["map"], ["handover", "make", "-o", "OUTPUT"], ["audit", "verify"],
          ["audit", "export", "-o", "OUTPUT"], ["rebuild", "--check"], ["collect", "pfn", "FRAMES"],
-         ["collect", "kernel-log", "LINES"], ["collect", "kernel-log", "LINES_AGAIN"])
+         ["collect", "kernel-log", "LINES"], ["collect", "kernel-log", "LINES_AGAIN"],
+         ["collect", "csv", "SIZES"])
 
 
 def instructions(context: Context, size: int, words: list[str], number: int) -> int:
@@ -32,7 +33,8 @@ def instructions(context: Context, size: int, words: list[str], number: int) -> 
     if words[0] == "collect":
         registry = context.folder / f"{words[2]}-{size}.db"
     lines = context.folder / f"lines-{size}"
-    named = {"OUTPUT": output, "FRAMES": context.folder / f"frames-{size}", "LINES": lines, "LINES_AGAIN": lines}
+    named = {"OUTPUT": output, "FRAMES": context.folder / f"frames-{size}", "LINES": lines, "LINES_AGAIN": lines,
+             "SIZES": context.folder / f"sizes-{size}"}
     command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
                *context.tool(registry, *(named.get(word, word) for word in words))]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -54,6 +56,9 @@ def main() -> int:
             make_registry(context, size)
             (folder / f"frames-{size}").write_text(
                 "".join(f"{frame:#x}\n" for frame in scattered(size)))
+            # States at one address, each of its own.
+            (folder / f"sizes-{size}").write_text(
+                "address,size,kind\n" + "".join(f"0x100000,{4096 * (i + 1)},poisoned\n" for i in range(size)))
             # Of one place and one time, which no index tells apart.
             lines = folder / f"lines-{size}"
             lines.write_text("".join(f"[    1.000000] Memory failure: 0x3500: recovery action for page {i}: Recovered\n"

@@ -23,6 +23,56 @@ load helpers
   says "$stderr" "4 recorded" "0 known from this boot"
 }
 
+# FRAME FLAGS: what the kernel says of that frame now.
+flag() { python3 -c '
+import struct, sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(int(sys.argv[2], 0) * 8)
+    file.write(struct.pack("<Q", int(sys.argv[3], 0)))' "$MACHINE/proc/kpageflags" "$@"; }
+
+@test "poison that goes away and comes back in the same boot is news" {
+  p -q collect kernel
+  p -q resolve 0x2800000 0x3000000 --as replaced --reason "the module was exchanged while it ran"
+  # Still flagged: what somebody has ended stays so.
+  ends 0 p collect kernel
+  says "$stderr" "0 recorded" "4 known from this boot"
+  flag 0x2800 0x400
+  ends 0 p collect kernel
+  says "$stderr" "3 poisoned in page flags: 0 recorded" "3 known from this boot; 1 range poisoned no more: "
+  ends 0 p collect kernel
+  says "$stderr" "3 poisoned in page flags: 0 recorded" "3 known from this boot"
+  [[ "$stderr" != *"no more"* ]]
+  ends 0 p show 0x2800000
+  says "$output" "condition   resolved" "unpoisoned" "no HWPOISON there"
+  ends 0 p --json status
+  local generation
+  generation=$(json "it['generation']")
+  flag 0x2800 0x80000
+  ends 0 p collect kernel
+  says "$stderr" "0x2800000-0x2800fff was resolved, and has failed again since" \
+    "4 poisoned in page flags: 1 recorded" "3 known from this boot"
+  ends 0 p --json list
+  same "$(json "[hex(r['address']) for r in it['records']]")" "['0x800000', '0x2800000', '0x3001000']"
+  ends 0 p --json status
+  [ "$(json "it['generation']")" -gt "$generation" ]
+  ends 0 p --json show 0x2800000
+  same "$(json "[e['kind'] for e in it['events']]")" "['poisoned', 'outcome', 'resolution', 'unpoisoned', 'poisoned']"
+}
+
+@test "all page flags are read when the kernel counts no poison any more" {
+  p -q collect kernel
+  local frame
+  for frame in 0x2800 0x3000 0x3001; do flag "$frame" 0x400; done
+  sed -i 's/^HardwareCorrupted:.*/HardwareCorrupted: 0 kB/' "$MACHINE/proc/meminfo"
+  ends 0 p collect kernel
+  says "$stderr" "1 poisoned in page flags: 0 recorded" "3 ranges poisoned no more"
+  ends 0 p --json list
+  same "$(json "[(hex(r['address']), r['condition'], r['retirement']) for r in it['records']]")" \
+    "[('0x800000', 'faulty', 'effective'), ('0x2800000', 'faulty', 'pending'), ('0x3000000', 'faulty', 'pending'), ('0x3001000', 'faulty', 'pending')]"
+  ends 0 p audit verify
+  ends 0 p rebuild --check
+}
+
 @test "collect without poison makes no registry; --full looks all the same" {
   sed -i 's/^HardwareCorrupted:.*/HardwareCorrupted: 0 kB/' "$MACHINE/proc/meminfo"
   ends 0 p collect kernel

@@ -31,8 +31,7 @@ inline void fuzz_check_event(const Event& event, FuzzTexts texts) {
   }
   fuzz_check(event.granularity <= kPhysAddrLimit, "a granularity is a size of memory");
   fuzz_check(event.count >= 1 && event.count < kSigned, "seen at least once, and in 63 bits");
-  fuzz_check(event.kind != EventKind::kOutcome && event.kind != EventKind::kResolution,
-             "a source observes");
+  fuzz_check(is_observation(event.kind), "a source observes");
   fuzz_check(!event.observed || event.observed->time_since_epoch().count() >= 0, "after 1970");
   fuzz_check(dram_coordinates_from(to_text(event.dram)) == event.dram, "coordinates read back");
   fuzz_check_text(event.label, Event::kLabelLimit, texts);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "registry/record.h"
 #include "tests/unit/sample_events.h"
 
 namespace poisonctl {
@@ -61,14 +62,16 @@ TEST(Event, TimesAreReadInAnyZone) {
 
 TEST(Event, KindsHaveTheseWords) {
   const std::pair<EventKind, std::string_view> cases[] = {
-      {EventKind::kUncorrected, "ue"},    {EventKind::kCorrected, "ce"},
-      {EventKind::kDeferred, "deferred"}, {EventKind::kMedia, "media"},
-      {EventKind::kInjected, "injected"}, {EventKind::kPoisoned, "poisoned"},
-      {EventKind::kOutcome, "outcome"},   {EventKind::kResolution, "resolution"},
+      {EventKind::kUncorrected, "ue"},        {EventKind::kCorrected, "ce"},
+      {EventKind::kDeferred, "deferred"},     {EventKind::kMedia, "media"},
+      {EventKind::kInjected, "injected"},     {EventKind::kPoisoned, "poisoned"},
+      {EventKind::kOutcome, "outcome"},       {EventKind::kResolution, "resolution"},
+      {EventKind::kUnpoisoned, "unpoisoned"},
   };
   for (const auto& [kind, word] : cases) {
     EXPECT_EQ(to_word(kind), word);
     EXPECT_EQ(event_kind_from(word), kind);
+    EXPECT_EQ(is_observation(kind), severity_weight(kind) != 0) << word;
   }
   for (const std::string_view word : {"", "UE", "ue ", "u", "outcomes"}) {
     EXPECT_FALSE(event_kind_from(word)) << word;

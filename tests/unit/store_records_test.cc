@@ -540,6 +540,86 @@ TEST_F(StoreRecordsTest, AnImportWithoutNewsLeavesEveryFileToTheByte) {
   EXPECT_TRUE(content() == before);
 }
 
+// ---- states
+
+TEST_F(StoreRecordsTest, PoisonIsNewsOnceABootUntilItWasSeenToBeGone) {
+  const Event poisoned = event_of(kPoisoned, frame_at(1), "flags");
+  const Event gone = event_of(kUnpoisoned, frame_at(1), "no flag");
+  add({poisoned});
+  const Record before = record(1);
+  EXPECT_EQ(add({poisoned}).known, 1U);
+  EXPECT_EQ(add({gone}).added, 1U);
+  EXPECT_EQ(add({gone}).known, 1U);
+  EXPECT_EQ(record(1).condition, Condition::kFaulty);
+  EXPECT_EQ(record(1).events, before.events);
+  add({resolution_of(Resolution::kReplaced, frame_at(1), "new DIMM")});
+  EXPECT_EQ(add({gone}).known, 1U);
+  EXPECT_EQ(record(1).condition, Condition::kResolved);
+  EXPECT_EQ(add({poisoned}).reopened.size(), 1U);
+  EXPECT_EQ(record(1).condition, Condition::kFaulty);
+  EXPECT_EQ(add({poisoned}).known, 1U);
+  // One whose flag was there all the time stays as somebody ended it.
+  add({resolution_of(Resolution::kAcquitted, frame_at(1), "a test")});
+  EXPECT_EQ(add({poisoned}).known, 1U);
+  EXPECT_EQ(record(1).condition, Condition::kResolved);
+  expect_rebuilt_the_same();
+}
+
+TEST_F(StoreRecordsTest, AStateIsThatOfItsSourceBootHostAndRange) {
+  const Event poisoned = event_of(kPoisoned, frame_at(1), "flags");
+  Event theirs = poisoned;
+  theirs.foreign_host = "other";
+  const Event wider = event_of(kPoisoned, range(0x1000, 0x2fff), "flags");
+  EXPECT_EQ(add({theirs}).added, 1U);
+  EXPECT_EQ(add({poisoned, wider, poisoned, wider, theirs}).added, 2U);
+  const Time later = at_second(100'000'000);
+  for (const auto& by :
+       {provenance_of("edac", "boot-2", later), provenance_of("kernel", "boot-1", later)}) {
+    EXPECT_EQ(append_at(path(), by, {event_of(kUnpoisoned, frame_at(1))}).known, 1U);
+    EXPECT_EQ(append_at(path(), by, {poisoned}).added, 1U);
+    EXPECT_EQ(append_at(path(), by, {event_of(kUnpoisoned, frame_at(1))}).added, 1U);
+  }
+  EXPECT_EQ(add({poisoned, wider, theirs}).known, 3U);
+  auto store = Store::open(path(), Store::Mode::kRead);
+  EXPECT_EQ(store->poisoned_in("edac", "boot-1").value(),
+            (std::vector<ByteRange>{frame_at(1), range(0x1000, 0x2fff)}));
+  EXPECT_EQ(store->poisoned_in("edac", "boot-2").value(), std::vector<ByteRange>());
+  EXPECT_EQ(store->poisoned_in("edac", "boot-3").value(), std::vector<ByteRange>());
+}
+
+// More at one address than are read again for each.
+TEST_F(StoreRecordsTest, ManySizesAtOneAddressAreToldApart) {
+  constexpr std::uint64_t kSizes = 200;
+  std::vector<Event> poisoned;
+  std::vector<Event> gone;
+  for (std::uint64_t size = 1; size <= kSizes; ++size) {
+    const auto where = *ByteRange::from_size(PhysAddr(0x100000), size * 0x1000);
+    poisoned.push_back(event_of(kPoisoned, where, "flags"));
+    gone.push_back(event_of(kUnpoisoned, where, "no flag"));
+  }
+  std::vector<Event> twice = poisoned;
+  twice.insert(twice.end(), poisoned.begin(), poisoned.end());
+  const ImportSummary first = add(twice);
+  EXPECT_EQ(first.added, kSizes);
+  EXPECT_EQ(first.known, kSizes);
+  // All in one import: what it has stored itself counts.
+  std::vector<Event> flapping = poisoned;
+  flapping.insert(flapping.end(), gone.begin(), gone.end());
+  flapping.insert(flapping.end(), poisoned.begin(), poisoned.end());
+  const ImportSummary second = add(flapping);
+  EXPECT_EQ(second.known, kSizes);
+  EXPECT_EQ(second.added, 2 * kSizes);
+  EXPECT_EQ(add(poisoned).known, kSizes);
+}
+
+TEST_F(StoreRecordsTest, NothingIsUnpoisonedThatHasNoRecord) {
+  auto store = Store::open(path(), Store::Mode::kCreate);
+  const Event gone[] = {event_of(kUnpoisoned, frame_at(1))};
+  const auto summary = append(*store, provenance_of("kernel", "boot-1", at_second(0)), gone);
+  ASSERT_FALSE(summary.ok());
+  EXPECT_EQ(summary.error().code, ErrorCode::kUsage);
+}
+
 // ---- derived tables
 
 TEST_F(StoreRecordsTest, WhatDiffersIsCountedAndMendedOnlyWhenAsked) {
