@@ -50,7 +50,7 @@ Result<TrustContext> trust_context_here(Invocation& invocation, std::uint64_t ge
   if (!newest) return newest.error();
   TrustContext context{.keys = *std::move(keys),
                        .host = host_digest(**machine),
-                       .topology = hardware_digest((*topology)->topology),
+                       .topology = memory_digest((*topology)->topology),
                        .newest_generation = *newest,
                        .newer_exists = false};
   auto store = invocation.open_store(Store::Mode::kRead);

@@ -11,7 +11,6 @@
 
 #include "registry/claim_pieces.h"
 #include "registry/fdt.h"
-#include "registry/machine.h"
 #include "registry/text.h"
 
 namespace poisonctl {
@@ -30,6 +29,9 @@ constexpr std::size_t kSignatureBytes = 64;
 // Known ones, and as many again of a later version.
 constexpr std::size_t kMostProperties = 32;
 constexpr std::size_t kMostUnknownBytes = 64U << 10U;
+
+constexpr std::string_view kHostWithoutSmbios = "host-without-smbios";
+constexpr std::string_view kTopologyWithoutSmbios = "topology-without-smbios";
 
 // The bytes of a condition and of a kind: never renumbered, never used again for something else.
 constexpr std::array<std::pair<Condition, char>, 4> kConditions = {{
@@ -134,6 +136,18 @@ class Reader {
     if (!value) return value.error();
     return *digest_from(*value);
   }
+  // The second one is left out where nothing is known.
+  Result<MachineDigest> take_digests(std::string_view whole, std::string_view without_smbios) {
+    MachineDigest digests;
+    const auto first = take_digest(whole);
+    if (!first) return first.error();
+    digests.whole = *first;
+    if (!properties_.contains(without_smbios)) return digests;
+    const auto second = take_digest(without_smbios);
+    if (!second) return second.error();
+    digests.without_smbios = *second;
+    return digests;
+  }
 
   // What is left: properties of a later version.
   Result<std::vector<Handover::Unknown>> take_rest() {
@@ -229,9 +243,9 @@ Result<Handover> read_content(Reader& reader) {
   if (*created > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
     return reader.error("was created after the year 2262");
   }
-  const auto host = reader.take_digest("host");
+  const auto host = reader.take_digests("host", kHostWithoutSmbios);
   if (!host) return host.error();
-  const auto topology = reader.take_digest("topology");
+  const auto topology = reader.take_digests("topology", kTopologyWithoutSmbios);
   if (!topology) return topology.error();
   const auto shift = reader.take_number("page-shift", kCell);
   if (!shift) return shift.error();
@@ -290,13 +304,17 @@ Result<std::string> write_handover(const Handover& handover, const SigningKey& k
                                            {"version", version},
                                            {"generation", generation},
                                            {"created", created},
-                                           {"host", as_bytes(handover.host)},
-                                           {"topology", as_bytes(handover.topology)},
+                                           {"host", as_bytes(handover.host.whole)},
+                                           {"topology", as_bytes(handover.topology.whole)},
                                            {"page-shift", shift},
                                            {"count", count},
                                            {"ranges", lists->ranges},
                                            {"conditions", lists->conditions},
                                            {"kinds", lists->kinds}};
+  for (const auto& [name, digest] : {std::pair(kHostWithoutSmbios, &handover.host.without_smbios),
+                                     {kTopologyWithoutSmbios, &handover.topology.without_smbios}}) {
+    if (*digest != Digest{}) properties.push_back({std::string(name), as_bytes(*digest)});
+  }
   for (const Handover::Unknown& unknown : handover.unknown) {
     properties.push_back({unknown.name, unknown.value});
   }
@@ -336,18 +354,6 @@ Result<SignedHandover> read_handover(std::string_view blob, const std::string& s
                         .public_key = std::string(*public_key),
                         .signature_fits = is_signed_by(
                             *public_key, without_signature(tree->bytes(), *signature), *signature)};
-}
-
-Digest host_digest(const Machine& machine) {
-  std::string text = "poisonctl-host-v1\n";
-  if (!machine.product_uuid.empty()) {
-    text += fmt::format("smbios {} {}\n", machine.product_uuid, machine.product_serial);
-  } else if (!machine.host_id.empty()) {
-    text += fmt::format("machine-id {}\n", machine.host_id);
-  } else {
-    return Digest{};
-  }
-  return Hasher().digest(text);
 }
 
 namespace {

@@ -9,17 +9,15 @@
 #include <string_view>
 #include <vector>
 
-#include "registry/chain.h"
 #include "registry/check.h"
 #include "registry/event.h"
+#include "registry/machine_digest.h"
 #include "registry/record.h"
 #include "registry/result.h"
 #include "registry/retire_list.h"
 #include "registry/signing.h"
 
 namespace poisonctl {
-
-struct Machine;
 
 // One range: whole pages, and what is known of them.
 struct HandoverRange {
@@ -32,8 +30,8 @@ struct HandoverRange {
 struct Handover {
   std::uint64_t generation = 0;
   Time created{};
-  Digest host{};      // host_digest() of the machine it is for
-  Digest topology{};  // digest of the hardware that gives the addresses their meaning
+  MachineDigest host{};      // host_digest() of the machine that it is for
+  MachineDigest topology{};  // memory_digest(): what gives the addresses their meaning
   PageShift page_shift = PageShift::smallest();
   // Sorted by address, disjoint, each a multiple of the page, at most kMostHandoverRanges.
   std::vector<HandoverRange> ranges;
@@ -66,10 +64,6 @@ Result<std::string> write_handover(const Handover& handover, const SigningKey& k
 // `blob` may be longer than the handover in it, as a memory region is. Errors: kBadData;
 // kUnknownForm for what is no handover or one of a later version.
 Result<SignedHandover> read_handover(std::string_view blob, const std::string& shown);
-
-// What a handover says of the machine it is for: SHA-256 of the SMBIOS UUID and serial number, or
-// where firmware has none, of the machine id. Zeros when nothing is known.
-Digest host_digest(const Machine& machine);
 
 // The ranges of a handover: of the faulty claims what is on the list, and of the others what there
 // is room for, the lowest first. Where claims overlap, faulty ones come first, then quarantined,

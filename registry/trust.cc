@@ -49,25 +49,41 @@ TrustDecision judge_handover(const SignedHandover& handover, const TrustContext&
                      "key of this host, add it to /{}",
                      to_hex_text(handover.public_key), kTrustedKeysPath));
   }
-  if (context.host == Digest{} || content.host == Digest{}) {
-    find(
-        Trust::kAccept, "host-not-known",
-        "which machine it is for cannot be told: firmware has no UUID, and there is no machine id; "
-        "only the key says that it is ours");
-  } else if (content.host != context.host) {
-    find(Trust::kRefuse, "other-host",
-         "it is for another machine, where the same addresses are other memory; take the one of "
-         "this machine");
+  switch (compare(content.host, context.host)) {
+    case Likeness::kSame:
+    case Likeness::kSameInPart:
+      break;
+    case Likeness::kNotKnown:
+      find(Trust::kAccept, "host-not-known",
+           "which machine it is for cannot be told: here or where it was made firmware showed no "
+           "UUID, and there is no machine id; only the key says that it is ours");
+      break;
+    case Likeness::kOther:
+      find(Trust::kRefuse, "other-host",
+           "it is for another machine, where the same addresses are other memory; take the one of "
+           "this machine");
+      break;
   }
-  if (context.topology == Digest{} || content.topology == Digest{}) {
-    find(Trust::kAccept, "topology-not-known",
-         "whether the memory is still the same cannot be told; run it as root");
-  } else if (content.topology != context.topology) {
-    find(
-        Trust::kQuarantine, "other-topology",
-        "memory modules or the memory map have changed since it was made, so its addresses may be "
-        "other cells now; 'poisonctl topology diff' says what changed, and a new handover has what "
-        "still holds");
+  switch (compare(content.topology, context.topology)) {
+    case Likeness::kSame:
+      break;
+    case Likeness::kSameInPart:
+      find(
+          Trust::kAccept, "topology-not-known",
+          "whether the memory modules are still the same cannot be told: here or where it was made "
+          "the kernel saw no SMBIOS; the memory map and its nodes are the same");
+      break;
+    case Likeness::kNotKnown:
+      find(Trust::kAccept, "topology-not-known",
+           "whether the memory is still the same cannot be told; run it as root");
+      break;
+    case Likeness::kOther:
+      find(
+          Trust::kQuarantine, "other-topology",
+          "memory modules or the memory map have changed since it was made, so its addresses may "
+          "be other cells now; 'poisonctl topology diff' says what changed, and a new handover has "
+          "what still holds");
+      break;
   }
   if (content.generation < context.newest_generation) {
     find(context.newer_exists ? Trust::kRefuse : Trust::kAccept, "older-generation",

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "registry/chain.h"
 #include "registry/handover.h"
 #include "registry/result.h"
 
@@ -17,8 +16,8 @@ namespace poisonctl {
 // What a machine knows when it is given a handover.
 struct TrustContext {
   std::vector<std::string> keys;        // public keys that this host trusts, 32 bytes each
-  Digest host{};                        // host_digest(); zeros: not known
-  Digest topology{};                    // hardware_digest(); zeros: not known
+  MachineDigest host{};                 // host_digest()
+  MachineDigest topology{};             // memory_digest()
   std::uint64_t newest_generation = 0;  // of any list that was acted on or made here
   bool newer_exists = false;            // a list with a newer generation can be had
 };

@@ -105,7 +105,7 @@ Result<TrustContext> trust_context(const SysRoot& sysroot, const Machine& machin
   const auto topology = load_topology(sysroot, machine, map);
   if (!topology) return topology.error();
   context.host = host_digest(machine);
-  context.topology = hardware_digest(topology->topology);
+  context.topology = memory_digest(topology->topology);
   return context;
 }
 

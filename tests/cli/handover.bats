@@ -61,16 +61,66 @@ open(path, "wb").write(blob)' "$file"
 }
 
 @test "one of another machine is refused, one of other memory is quarantined" {
-  make_one
   python3 "$HERE/dmi.py" "$MACHINE" A1:S1:0:64
+  make_one
+  look 0
+  rm -r "$MACHINE/sys/firmware/dmi"
+  python3 "$HERE/dmi.py" "$MACHINE" A1:S2:0:64
   look 1
   says "$output" "trust      quarantine" "[other-topology]" "to retire  0 B" \
     "REFUSED  0x1800000-0x1800fff"
   rm -r "$MACHINE/sys/firmware/dmi"
-  look 0
+  python3 "$HERE/dmi.py" "$MACHINE" A1:S1:0:64
   echo 00000000-8888-7777-6666-555555555555 > "$MACHINE/sys/class/dmi/id/product_uuid"
   look 77
   says "$output" "[other-host]"
+}
+
+# What a kernel sees after a kexec with noefi, and before it.
+hide_smbios() {
+  mkdir -p "$BATS_TEST_TMPDIR/hidden"
+  mv "$MACHINE/sys/firmware/dmi" "$BATS_TEST_TMPDIR/hidden/dmi"
+  mv "$MACHINE/sys/class/dmi" "$BATS_TEST_TMPDIR/hidden/class"
+}
+show_smbios() {
+  mv "$BATS_TEST_TMPDIR/hidden/dmi" "$MACHINE/sys/firmware/dmi"
+  mv "$BATS_TEST_TMPDIR/hidden/class" "$MACHINE/sys/class/dmi"
+}
+
+@test "a kernel that sees no SMBIOS believes the list of its machine, and the other way round" {
+  python3 "$HERE/dmi.py" "$MACHINE" A1:S1:0:64
+  make_one
+  hide_smbios
+  look 1
+  says "$output" "trust      accept" "the kernel saw no SMBIOS" "[topology-not-known]" "to retire  20 KiB"
+  [[ "$output" != *host* ]]
+  local its_own=$BATS_TEST_TMPDIR/its_own
+  ends 0 p handover make -o "$its_own"
+  ends 0 p handover check "$its_own"
+  # The records, too, are still about the memory that they were made about.
+  ends 0 p --json status
+  same "$(json "(it['faulty'], it['quarantined'], it['retire_list_bytes'])")" "(2, 0, 20480)"
+  show_smbios
+  ends 1 p handover check "$its_own"
+  says "$output" "trust      accept" "[topology-not-known]" "to retire  20 KiB"
+  look 0
+  # It is no master key: another map, another machine id.
+  hide_smbios
+  sed -i 's/04000000-0400ffff : ACPI Tables/04000000-07ffffff : System RAM/' "$MACHINE/proc/iomem"
+  mkdir "$MACHINE/sys/firmware/memmap/3"
+  printf '0x8000000\n' > "$MACHINE/sys/firmware/memmap/3/start"
+  printf '0xbffffff\n' > "$MACHINE/sys/firmware/memmap/3/end"
+  echo "System RAM" > "$MACHINE/sys/firmware/memmap/3/type"
+  look 1
+  says "$output" "trust      quarantine" "[other-topology]" "to retire  0 B"
+  rm -r "$MACHINE/sys/firmware/memmap/3"
+  echo fedcba9876543210fedcba9876543210 > "$MACHINE/etc/machine-id"
+  look 77
+  says "$output" "[other-host]"
+  # Where there is none, only the key says whose it is.
+  rm "$MACHINE/etc/machine-id"
+  look 1
+  says "$output" "trust      accept" "[host-not-known]"
 }
 
 @test "an older one is refused while a newer list is there, and will do when nothing is" {

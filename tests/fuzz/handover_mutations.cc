@@ -27,8 +27,10 @@ Handover handover_with(std::size_t ranges, std::mt19937_64& random) {
   Handover handover;
   handover.generation = random();
   handover.created = Time(std::chrono::nanoseconds(static_cast<std::int64_t>(random() >> 2U)));
-  handover.host.fill(1);
-  handover.topology.fill(2);
+  handover.host.whole.fill(1);
+  handover.host.without_smbios.fill(3);
+  handover.topology.whole.fill(2);
+  handover.topology.without_smbios.fill(4);
   std::uint64_t frame = 1;
   for (std::size_t i = 0; i < ranges; ++i) {
     frame += 1 + random() % 1000;
@@ -98,9 +100,9 @@ int main(int argc, char** argv) {
   for (const std::size_t ranges : {0U, 1U, 2U, 5U, 40U}) {
     good.push_back(write_handover(handover_with(ranges, random), key).value());
   }
-  TrustContext context{.keys = {key.public_key()}, .host = {}, .topology = {}};
-  context.host.fill(1);
-  context.topology.fill(2);
+  const Handover here = handover_with(0, random);
+  const TrustContext context{
+      .keys = {key.public_key()}, .host = here.host, .topology = here.topology};
 
   std::uint64_t unreadable = 0;
   std::uint64_t refused = 0;

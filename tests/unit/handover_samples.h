@@ -22,8 +22,8 @@ inline Digest digest_of(unsigned char byte) {
 inline Handover sample_handover() {
   return {.generation = 42,
           .created = at_second(7),
-          .host = digest_of(1),
-          .topology = digest_of(2),
+          .host = {digest_of(1), digest_of(3)},
+          .topology = {digest_of(2), digest_of(4)},
           .page_shift = shift_of(4096),
           .ranges = {{range(0x1000000, 0x1000fff), Condition::kFaulty, EventKind::kUncorrected},
                      {range(0x1002000, 0x1005fff), Condition::kFaulty, EventKind::kPoisoned},

@@ -84,6 +84,8 @@ TEST(Handover, WhatIsMalformedIsAnErrorEvenWhenItIsSigned) {
       {"created", fdt::two_cells(~std::uint64_t{0}), "after the year 2262"},
       {"host", "short", "'host' of 5 bytes"},
       {"topology", std::string(33, 'x'), "'topology' of 33 bytes"},
+      {"host-without-smbios", std::string(31, 'x'), "'host-without-smbios' of 31 bytes"},
+      {"topology-without-smbios", "", "'topology-without-smbios' of 0 bytes"},
       {"page-shift", fdt::cell(11), "page shift of 11"},
       {"page-shift", fdt::cell(19), "page shift of 19"},
       {"page-shift", fdt::cell(0xffffffff), "page shift of 4294967295"},
@@ -329,25 +331,6 @@ TEST(Handover, WhatIsNotToBeRetiredKeepsNoListFromBeingMade) {
   EXPECT_EQ(made(), 0U);
   add_suspects(kMostHandoverRanges);
   EXPECT_GT(made(), 0U);
-}
-
-TEST(Handover, TheHostIsTheFirmwaresElseTheMachineId) {
-  Machine machine{.page_shift = shift_of(4096),
-                  .architecture = {},
-                  .kernel_release = {},
-                  .boot_id = {},
-                  .host_id = "abc",
-                  .product_uuid = {},
-                  .product_serial = {},
-                  .command_line = {}};
-  const Digest by_id = host_digest(machine);
-  machine.product_uuid = "u-u-i-d";
-  const Digest by_uuid = host_digest(machine);
-  EXPECT_NE(by_id, by_uuid);
-  machine.host_id.clear();  // an initramfs
-  EXPECT_EQ(host_digest(machine), by_uuid);
-  machine.product_uuid.clear();
-  EXPECT_EQ(host_digest(machine), Digest{});
 }
 
 }  // namespace

@@ -16,15 +16,15 @@ struct Bench {
   TestKey theirs;
   TempTree tree;
   TrustContext context{.keys = {ours.key.public_key()},
-                       .host = digest_of(1),
-                       .topology = digest_of(2),
+                       .host = {digest_of(1), digest_of(3)},
+                       .topology = {digest_of(2), digest_of(4)},
                        .newest_generation = 0,
                        .newer_exists = false};
 
   [[nodiscard]] std::string blob(std::uint64_t generation, unsigned char topology = 2) const {
     Handover handover = sample_handover();
     handover.generation = generation;
-    handover.topology = digest_of(topology);
+    handover.topology.whole = digest_of(topology);
     return write_handover(handover, ours.key).value();
   }
   [[nodiscard]] ChosenHandover choose() const {

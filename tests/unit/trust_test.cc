@@ -20,8 +20,8 @@ struct Bench {
   TestKey theirs;
   TestMachine machine{.map = MemoryMap({{range(0, (1U << 30U) - 1), 0, "System RAM"}}, {})};
   TrustContext context{.keys = {ours.key.public_key()},
-                       .host = digest_of(1),
-                       .topology = digest_of(2),
+                       .host = {digest_of(1), digest_of(3)},
+                       .topology = {digest_of(2), digest_of(4)},
                        .newest_generation = 42,
                        .newer_exists = false};
 
@@ -201,27 +201,62 @@ const std::vector<Case>& cases() {
       {"generation 0 after all", ours_with([](Handover& h) { h.generation = 0; }), Fate::kFinding,
        "older-generation"},
       // another machine
-      {"of another machine", ours_with([](Handover& h) { h.host = digest_of(9); }), Fate::kRefused,
-       "other-host"},
+      {"of another machine", ours_with([](Handover& h) { h.host.whole = digest_of(9); }),
+       Fate::kRefused, "other-host"},
       {"of another machine and another memory", ours_with([](Handover& h) {
-         h.host = digest_of(9);
-         h.topology = digest_of(9);
+         h.host.whole = digest_of(9);
+         h.topology.whole = digest_of(9);
        }),
        Fate::kRefused, "other-host"},
-      {"a machine that cannot tell who it is",
-       on([](Bench& bench) { bench.context.host = Digest{}; }), Fate::kFinding, "host-not-known"},
-      {"made where nobody could tell", ours_with([](Handover& h) { h.host = Digest{}; }),
+      {"a machine that cannot tell who it is", on([](Bench& bench) { bench.context.host = {}; }),
        Fate::kFinding, "host-not-known"},
+      {"made where nobody could tell", ours_with([](Handover& h) { h.host = {}; }), Fate::kFinding,
+       "host-not-known"},
+      // one of the two kernels does not see SMBIOS
+      {"a kernel that sees no SMBIOS", on([](Bench& bench) {
+         bench.context.host = {digest_of(3), digest_of(3)};
+         bench.context.topology = {digest_of(4), digest_of(4)};
+       }),
+       Fate::kFinding, "topology-not-known"},
+      {"made by a kernel that saw none", ours_with([](Handover& h) {
+         h.host = {digest_of(3), digest_of(3)};
+         h.topology = {digest_of(4), digest_of(4)};
+       }),
+       Fate::kFinding, "topology-not-known"},
+      {"made by one, for an initramfs",
+       [](Bench& bench) {
+         bench.context.host.without_smbios = {};
+         Handover handover = sample_handover();
+         handover.host = {digest_of(3), digest_of(3)};
+         return bench.blob(handover);
+       },
+       Fate::kFinding, "host-not-known"},
+      {"no SMBIOS, and another map", on([](Bench& bench) {
+         bench.context.topology = {digest_of(8), digest_of(8)};
+       }),
+       Fate::kQuarantined, "other-topology"},
+      {"no SMBIOS, and another machine id", on([](Bench& bench) {
+         bench.context.host = {digest_of(8), digest_of(8)};
+       }),
+       Fate::kRefused, "other-host"},
+      {"no SMBIOS, made by one that did not say the rest",
+       [](Bench& bench) {
+         bench.context.topology = {digest_of(4), digest_of(4)};
+         Handover handover = sample_handover();
+         handover.topology.without_smbios = {};
+         return bench.blob(handover);
+       },
+       Fate::kFinding, "topology-not-known"},
       // other memory: each of these is another digest (topology_test.cc)
       {"a DIMM swapped, the map grown or shrunk, a node moved",
-       on([](Bench& bench) { bench.context.topology = digest_of(3); }), Fate::kQuarantined,
+       on([](Bench& bench) { bench.context.topology.whole = digest_of(8); }), Fate::kQuarantined,
        "other-topology"},
       {"other memory, and an older list", on([](Bench& bench) {
-         bench.context.topology = digest_of(3);
+         bench.context.topology.whole = digest_of(8);
          bench.context.newest_generation = 99;
        }),
        Fate::kQuarantined, "older-generation"},
-      {"memory that cannot be told", on([](Bench& bench) { bench.context.topology = Digest{}; }),
+      {"memory that cannot be told", on([](Bench& bench) { bench.context.topology = {}; }),
        Fate::kFinding, "topology-not-known"},
       // believed, and yet not to be acted on
       {"beyond the machine", ours_with([](Handover& h) { h.ranges = {bad(kGib, kGib + 0xfff)}; }),
@@ -329,8 +364,8 @@ TEST(Trust, EachTamperedOrStaleHandoverIsCaught) {
 TEST(Trust, EveryFindingSaysWhatIsSo) {
   Bench bench;
   Handover handover = sample_handover();
-  handover.host = digest_of(9);
-  handover.topology = digest_of(9);
+  handover.host.whole = digest_of(9);
+  handover.topology.whole = digest_of(9);
   handover.generation = 1;
   const std::string blob = write_handover(handover, bench.theirs.key).value();
   const auto read = read_handover(blob, "test");
