@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "backends/cxl_repair.h"
@@ -32,6 +33,7 @@ struct Job {
   RepairTarget target;
   EventKind kind;                  // of what was seen there; kInjected when nothing else was
   std::vector<ByteRange> records;  // of the registry; empty for what has no place in host memory
+  std::int64_t newest = 0;         // entry of the log about it
   const RepairFunction* function = nullptr;
   std::string refusal = {};  // why there is none
   bool repaired = false;
@@ -79,8 +81,9 @@ std::optional<std::uint64_t> nibble_mask_in(std::string_view evidence) {
 }
 
 // Adds a job, or what it depends on to the one that is there.
-void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
+void add_job(RepairPlan& plan, const CxlDevicePlace& place, const StoredEvent& stored,
              const std::optional<ByteRange>& record) {
+  const Event& event = stored.event;
   auto found = std::find_if(plan.jobs.begin(), plan.jobs.end(),
                             [&](const Job& job) { return job.place == place; });
   if (found == plan.jobs.end()) {
@@ -90,6 +93,7 @@ void add_job(RepairPlan& plan, const CxlDevicePlace& place, const Event& event,
                          .records = {}});
     found = plan.jobs.end() - 1;
   }
+  found->newest = std::max(found->newest, stored.id);
   if (found->kind == EventKind::kInjected) found->kind = event.kind;
   fill_missing(found->target.dram, event.dram);
   if (const auto mask = nibble_mask_in(event.evidence)) found->target.nibble_mask = mask;
@@ -115,9 +119,8 @@ std::optional<CxlDevicePlace> place_of(const Event& event, const CxlAddressMap& 
   return CxlDevicePlace{first->serial, *bytes};
 }
 
-bool is_observation(const Event& event) {
-  return event.kind != EventKind::kOutcome && event.kind != EventKind::kResolution &&
-         event.foreign_host.empty();
+bool is_seen_here(const Event& event) {
+  return is_observation(event.kind) && event.foreign_host.empty();
 }
 
 // What a test put there is no fault of the device: a repair would waste a spare.
@@ -133,17 +136,17 @@ Result<void> add_record(RepairPlan& plan, Store& store, const Record& record,
   }
   // Those since the last resolution: what was bad before it has been repaired or replaced, and
   // another order for it would cost another spare.
-  std::vector<std::pair<CxlDevicePlace, Event>> lines;
+  std::vector<std::pair<CxlDevicePlace, StoredEvent>> lines;
   auto read = store.for_each_event_about(record.range, [&](const StoredEvent& stored) {
     const Event& event = stored.event;
     if (event.kind == EventKind::kResolution && event.range == record.range) lines.clear();
     const bool inside = event.range && record.range.contains(*event.range);
-    const auto place = inside && is_observation(event) ? place_of(event, map) : std::nullopt;
-    if (place) lines.emplace_back(*place, event);
+    const auto place = inside && is_seen_here(event) ? place_of(event, map) : std::nullopt;
+    if (place) lines.emplace_back(*place, stored);
     return true;
   });
   if (!read) return read;
-  for (const auto& [place, event] : lines) add_job(plan, place, event, record.range);
+  for (const auto& [place, stored] : lines) add_job(plan, place, stored, record.range);
   if (lines.empty()) plan.without_line.push_back(record.range);
   return {};
 }
@@ -165,10 +168,10 @@ Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap&
     if (place && stored.provenance.source == kCxlRepairSource &&
         stored.event.result == kCxlRepaired) {
       std::erase_if(plan.jobs,
-                    [&](const Job& job) { return job.place == *place && job.records.empty(); });
+                    [&](const Job& job) { return job.place == *place && job.newest < stored.id; });
       return true;
     }
-    if (!place || !is_observation(stored.event) || !is_meant(stored.event.kind, with_injected)) {
+    if (!place || !is_seen_here(stored.event) || !is_meant(stored.event.kind, with_injected)) {
       return true;
     }
     if (const auto device = map.device(place->serial);
@@ -179,7 +182,7 @@ Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap&
     const auto located = map.locate(place->serial, place->bytes);
     // What has a place by now has a record since 'collect cxl' ran, or will have. What lies beyond
     // the device is refused with the others.
-    if (!located || located->host.empty()) add_job(plan, *place, stored.event, std::nullopt);
+    if (!located || located->host.empty()) add_job(plan, *place, stored, std::nullopt);
     return true;
   });
   if (!read) return read.error();
@@ -451,12 +454,19 @@ std::vector<Event> resolutions(const RepairPlan& plan, const RepairPolicy& polic
   return events;
 }
 
-// What was repaired for good and is in no record is not to be repaired again.
-std::vector<Event> repairs_without_record(const RepairPlan& plan, const RepairPolicy& policy,
-                                          Time now) {
+// What was repaired for good is not to be repaired again: where no record says so by its
+// resolution, because it is in none, or because other lines of it are still bad.
+std::vector<Event> repairs_without_resolution(const RepairPlan& plan, const RepairPolicy& policy,
+                                              std::span<const Event> resolved, Time now) {
+  const auto is_resolved = [&](const ByteRange& record) {
+    return std::any_of(resolved.begin(), resolved.end(),
+                       [&](const Event& event) { return event.range == record; });
+  };
   std::vector<Event> events;
   for (const Job& job : plan.jobs) {
-    if (!is_mended(job, policy) || !job.records.empty()) continue;
+    const bool told =
+        !job.records.empty() && std::all_of(job.records.begin(), job.records.end(), is_resolved);
+    if (!is_mended(job, policy) || told) continue;
     Event event;
     event.kind = job.kind;
     event.observed = now;
@@ -546,8 +556,9 @@ Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
   const auto now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
   std::vector<Event> events = resolutions(plan, policy);
   const std::size_t resolved = events.size();
+  auto repaired = repairs_without_resolution(plan, policy, events, now);
   for (Event& event : clearings(plan, policy, now)) events.push_back(std::move(event));
-  for (Event& event : repairs_without_record(plan, policy, now)) events.push_back(std::move(event));
+  events.insert(events.end(), repaired.begin(), repaired.end());
   if (!events.empty()) {
     const auto provenance = invocation.provenance(std::string(kCxlRepairSource));
     if (!provenance) return provenance.error();

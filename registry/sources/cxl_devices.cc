@@ -97,6 +97,7 @@ class Reading {
     std::string note = {};  // what the kernel says otherwise
   };
   Answer answer_for(const CxlDevice& device, const CxlPoison& entry);
+  [[nodiscard]] bool is_repaired(const CxlDevice& device, const DeviceRange& bytes) const;
   [[nodiscard]] Answer by_kernel(const CxlPoison& entry, std::string note) const;
   Result<void> entry_events(const CxlDevice& device, const CxlPoison& entry);
   void warn_of(const CxlDevice& device, std::string_view text) {
@@ -156,6 +157,13 @@ Reading::Answer Reading::answer_for(const CxlDevice& device, const CxlPoison& en
           .note = std::move(note)};
 }
 
+bool Reading::is_repaired(const CxlDevice& device, const DeviceRange& bytes) const {
+  return std::any_of(knowledge_.repaired.begin(), knowledge_.repaired.end(),
+                     [&](const CxlDevicePlace& place) {
+                       return place.serial == device.serial && place.bytes.shared_with(bytes);
+                     });
+}
+
 Result<void> Reading::entry_events(const CxlDevice& device, const CxlPoison& entry) {
   const Answer answer = answer_for(device, entry);
   const bool injected = entry.source == "Injected";
@@ -170,13 +178,14 @@ Result<void> Reading::entry_events(const CxlDevice& device, const CxlPoison& ent
     placed.granularity = granularity_of(knowledge_.map, device.serial, answer.exact);
     placed.label = cxl_device_label(device.serial);
     const ByteRange frames = range.widened_to(knowledge_.page_shift);
-    if (knowledge_.resolved.overlaps(frames)) placed.observed = knowledge_.now;
+    if (knowledge_.resolved.overlaps(frames) || is_repaired(device, entry.bytes)) {
+      placed.observed = knowledge_.now;
+    }
     if (auto given = collector_.hand_over(std::move(placed)); !given) return given;
   }
   for (const DeviceRange& bytes : answer.unplaced) {
     event.label = cxl_place_label({device.serial, bytes});
-    event.observed =
-        knowledge_.repaired.contains(event.label) ? knowledge_.now : std::optional<Time>();
+    event.observed = is_repaired(device, bytes) ? knowledge_.now : std::optional<Time>();
     if (auto given = collector_.hand_over(event); !given) return given;
   }
   return {};

@@ -5,12 +5,12 @@
 
 #include <functional>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "registry/cxl/address_map.h"
+#include "registry/cxl/device_label.h"
 #include "registry/cxl/health.h"
 #include "registry/range_set.h"
 #include "registry/result.h"
@@ -47,8 +47,8 @@ struct CxlPoisonList {
 Result<CxlPoisonList> read_poison_list(const SysRoot& sysroot, const CxlDevice& device,
                                        const TracedEvents& traced);
 
-// The source and the result of the event that says of device bytes without a place that they were
-// repaired for good: what was seen there before is no longer so.
+// The source and the result of the event that says of device bytes that they were repaired for
+// good, where no resolution says so: what was seen there before is no longer so.
 inline constexpr std::string_view kCxlRepairSource = "cxl-repair";
 inline constexpr std::string_view kCxlRepaired = "repaired";
 
@@ -62,8 +62,8 @@ struct CxlKnowledge {
   // Records that were resolved. What a device still lists is a new observation there, at `now`; for
   // all others the list is a state, and no observation each time that it is read.
   RangeSet resolved = {};
-  // The same of device bytes without a place that were repaired for good: their labels.
-  std::set<std::string> repaired = {};
+  // The same of device bytes that were repaired for good, and not seen to be bad since.
+  std::vector<CxlDevicePlace> repaired = {};
   std::optional<Time> now = {};
 };
 

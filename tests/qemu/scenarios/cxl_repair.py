@@ -19,6 +19,7 @@ ROW_KNOWN = [(ALONE, 0x2040), (FIRST, 0x1840)]
 ADDRESS_KNOWN = (SECOND, 0x40)
 UNREPORTED = (ALONE, 0x8003040)
 LINES = [*ROW_KNOWN, ADDRESS_KNOWN, UNREPORTED]
+NEIGHBOURS = (ALONE, 0x6040), (ALONE, 0x6080)  # of one frame
 ROW = {"bank-group": 7, "bank": 11, "row": 2, "column": 77, "nibble-mask": 0x30, "sub-channel": 1}
 APPLY = "poisonctl --registry /disk/registry.db apply cxl"
 
@@ -97,6 +98,13 @@ def for_good_without_region(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> 
 def report_of(line: tuple[int, int]) -> dict:
     return {"path": path_of(line[0]), "dpa": line[1], "log": "failure", "flags": 1, "descriptor": 1,
             "type": 0, "sub-type": 0, "transaction-type": 1, "channel": 3, "rank": 1}
+
+
+def report_row(guest: rig.Guest, tool: Poisonctl, line: tuple[int, int], frame: int, count: int) -> None:
+    watch = Watch(guest)
+    guest.qmp("cxl-inject-dram-event", **report_of(line), **ROW)
+    watch.wait_for_events(tool, frame, count)
+    watch.stop()
 
 
 def let_devices_report(guest: rig.Guest, tool: Poisonctl, kernel: dict) -> None:
@@ -179,6 +187,36 @@ def repair_for_good(bench: Bench, guest: rig.Guest, tool: Poisonctl,
     bench.say("two records are resolved as repaired, by permanent repairs alone")
 
 
+def two_of_one_frame(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
+    """A line that is repaired for good costs no second spare while another one of its frame is bad."""
+    one, other = NEIGHBOURS
+    for line in NEIGHBOURS:
+        inject_poison(guest, *line)
+    collect(guest)
+    frame = addresses_of_kernel(guest)[one] & ~(FRAME - 1)
+    report_row(guest, tool, one, frame, 1)
+    said = Applied(guest, "--permanent --clear-poison", 1)
+    said.expect_said(one, "repaired, and no longer on the poison list")
+    said.expect_said(other, "which no event told")
+    expect(conditions(tool)[frame] == "faulty", "half of what is bad was repaired, and the record is resolved")
+    said = Applied(guest, "--permanent --clear-poison", 1)
+    expect(name_of(one) not in said.text, f"what is repaired for good is repaired again: {said.text}")
+    said.expect_said(other, "which no event told")
+    expect("nothing new" in collect(guest), "what is repaired for good is still on a list")
+    inject_poison(guest, *one)
+    expect("1 recorded" in collect(guest), "what went bad again was not recorded")
+    expect("nothing new" in collect(guest), "the same list is new each time")
+    expect(name_of(one) in Applied(guest, "--permanent --dry-run", 1).text, "what is bad again is not to be repaired")
+    said = Applied(guest, "--permanent --clear-poison", 1)
+    said.expect_said(one, "repaired, and no longer on the poison list")
+    report_row(guest, tool, other, frame, 2)
+    said = Applied(guest, "--permanent --clear-poison", 1)
+    expect(name_of(one) not in said.text, f"what is repaired for good is repaired again: {said.text}")
+    said.expect_said(other, "repaired, and no longer on the poison list")
+    expect(conditions(tool)[frame] == "resolved", "all that was bad is repaired, and the record is not resolved")
+    bench.say("two lines of one frame: each repaired once, the record resolved with the second")
+
+
 def after_a_boot(bench: Bench, guest: rig.Guest, tool: Poisonctl,
                  kernel: dict[tuple[int, int], int]) -> None:
     """The device has lost what was repaired until a reset, and one place that was repaired for good
@@ -245,6 +283,7 @@ def run(bench: Bench) -> None:
         for_good_without_region(bench, guest, tool)
         kernel = with_regions(bench, guest, tool)
         repair_for_good(bench, guest, tool, kernel)
+        two_of_one_frame(bench, guest, tool)
         guest.power_off()
     with bench.boot(disk=disk, name="second") as guest:
         tool = Poisonctl.in_guest(guest)

@@ -65,7 +65,7 @@ class CxlDevices : public testing::Test {
   CxlTree tree_{{.bridges = 2}};
   FakeCxlKernel kernel_;
   RangeSet resolved_;
-  std::set<std::string> repaired_;
+  std::vector<CxlDevicePlace> repaired_;
   std::function<Result<CxlHealth>(const CxlDevice&)> health_;
   std::map<std::string, Error> faults_;
   std::unique_ptr<SysRoot> inner_;
@@ -220,9 +220,22 @@ TEST(CxlDeviceLabel, ReadsBack) {
 TEST_F(CxlDevices, WhatWasRepairedWithoutAPlaceIsSeenAnew) {
   constexpr std::uint64_t kBeyond = 0x10000000;  // the share of the device
   device(0).entries = {{.address = kBeyond}, {.address = kBeyond + 0x1000}};
-  repaired_ = {"cxl serial 0xabcd0001 dpa 0x10000000+0x40"};
+  repaired_ = {*cxl_place_from("cxl serial 0xabcd0001 dpa 0x10000000+0x40")};
   ASSERT_TRUE(collect().ok());
   ASSERT_EQ(events_.size(), 2U);
+  EXPECT_EQ(events_[0].observed, at_second(9));
+  EXPECT_FALSE(events_[1].observed.has_value());
+}
+
+// Of two bad lines of one frame one was repaired for good: its record is not resolved.
+TEST_F(CxlDevices, ALineThatWasRepairedIsSeenAnewWhereItsFrameIsNotResolved) {
+  device(0).entries = {{.address = 0x1040, .host = kBegin + 0x2040},
+                       {.address = 0x1080, .host = kBegin + 0x2080}};
+  repaired_ = {*cxl_place_from("cxl serial 0xabcd0001 dpa 0x1040+0x40"),
+               *cxl_place_from("cxl serial 0xabcd0002 dpa 0x1080+0x40")};
+  ASSERT_TRUE(collect().ok());
+  ASSERT_EQ(events_.size(), 2U);
+  EXPECT_TRUE(events_[0].range && events_[1].range);
   EXPECT_EQ(events_[0].observed, at_second(9));
   EXPECT_FALSE(events_[1].observed.has_value());
 }
