@@ -308,11 +308,19 @@ Result<Topology> parse_topology(std::string_view text, const std::string& shown)
                                                   "most {}",
                                                   shown, text.size(), kMostSnapshotBytes)};
   }
+  // to_text writes none, and a line that ends in some would not be written the same way again.
+  const auto is_control = [](char c) {
+    return (static_cast<unsigned char>(c) < ' ' && c != '\t' && c != '\n') || c == '\x7f';
+  };
+  const auto* const control = std::find_if(text.begin(), text.end(), is_control);
+  const auto lines_before = static_cast<std::size_t>(std::count(text.begin(), control, '\n'));
   Topology topology;
   std::size_t number = 0;
   for (const std::string_view line : split_lines(text)) {
     ++number;
-    const bool good = number == 1 ? line == kFirstLine : take_line(split(line, '\t'), topology);
+    const bool ours = control == text.end() || number <= lines_before;
+    const bool good =
+        ours && (number == 1 ? line == kFirstLine : take_line(split(line, '\t'), topology));
     if (!good) return bad(number, line);
   }
   if (number == 0) return bad(1, "");

@@ -199,10 +199,12 @@ Result<ExitStatus> run(Invocation& invocation) {
     return store.error();
   }
 
+  const auto policy = list_policy(invocation);
+  if (!policy) return policy.error();
   const Counts counts = count(records, (*machine)->boot_id);
   const CheckedList checked =
       make_retire_list(std::span<const Record>(records), *checked_machine,
-                       {.checks = {.disagreements = true}, .bounds = {}}, generation);
+                       {.checks = {.disagreements = true}, .bounds = policy->bounds}, generation);
   const std::uint64_t poisoned_now = corrupted->value_or(0);
   const std::optional<ReplayReport> replayed = last_replay(invocation);
   const std::vector<CxlState> cxl = cxl_states(**root);

@@ -28,7 +28,10 @@ std::string uuid_digits(std::string_view text) {
       return {};
     }
   }
-  return digits.size() == kDigits ? digits : std::string();
+  // All zeros and all ones are no identity: DSP0134, 7.2.1.
+  const bool set = digits.find_first_not_of("0") != std::string::npos &&
+                   digits.find_first_not_of("f") != std::string::npos;
+  return digits.size() == kDigits && set ? digits : std::string();
 }
 
 // The first three fields in the other byte order: SMBIOS stores them little-endian (DSP0134,
@@ -147,9 +150,10 @@ Result<json> find_system(RedfishService& service, const json& root, const std::s
                          std::vector<std::string>& warnings) {
   const std::string ours = uuid_digits(product_uuid);
   const std::string origin = service.address().origin();
-  std::vector<json> without;
+  std::optional<json> unnamed;  // the first that may be ours, and does not say
   std::optional<json> found;
   std::size_t systems = 0;
+  std::size_t same = 0;
   const std::string collection = redfish_link(root, "Systems");
   if (collection.empty()) {
     return Error{ErrorCode::kNotAvailable, origin + ": the service knows no systems"};
@@ -158,19 +162,26 @@ Result<json> find_system(RedfishService& service, const json& root, const std::s
     ++systems;
     const std::string theirs = uuid_digits(redfish_text(system, "UUID"));
     if (theirs.empty() || ours.empty()) {
-      without.push_back(system);
+      if (!unnamed) unnamed = system;
     } else if (same_uuid(theirs, ours)) {
+      ++same;
       found = system;
     }
     return {};
   });
   if (!read) return read.error();
+  if (same > 1) {
+    return Error{ErrorCode::kRefused,
+                 fmt::format("{}: {} of its systems have the UUID of this machine ({}), so that "
+                             "which of them it is cannot be told",
+                             origin, same, printable(product_uuid))};
+  }
   if (found) return *found;
-  if (systems == 1 && without.size() == 1) {
+  if (systems == 1 && unnamed) {
     warnings.push_back(origin +
                        ": whether this is the BMC of this machine cannot be told: one of the two "
                        "has no UUID");
-    return without.front();
+    return *unnamed;
   }
   return Error{ErrorCode::kRefused,
                fmt::format("{}: of its {} none has the UUID of this machine ({}): it is another "

@@ -79,7 +79,8 @@ Result<void> JsonReader::read(ByteStream& stream) {
   JsonInput input(stream);
   input_ = &input;
   error_.reset();
-  keys_.clear();
+  levels_.clear();
+  key_bytes_ = 0;
   nlohmann::json_sax<nlohmann::json>* const reader = this;
   const bool whole = nlohmann::json::sax_parse(JsonIterator(&input), JsonIterator(nullptr), reader);
   input_ = nullptr;
@@ -101,20 +102,29 @@ bool JsonReader::open(bool object) {
     return keep(
         bad_data(place(), fmt::format("more than {} objects and arrays in each other", kDeepest)));
   }
-  keys_.emplace_back();
+  levels_.emplace_back();
   return keep(on_open(object));
 }
 
 bool JsonReader::close() {
-  keys_.pop_back();
+  key_bytes_ -= levels_.back().key_bytes;
+  levels_.pop_back();
   return keep(on_close());
 }
 
 bool JsonReader::key(std::string& name) {
-  if (keys_.back().size() == kMostKeys) {
+  Level& level = levels_.back();
+  if (level.keys.size() == kMostKeys) {
     return keep(bad_data(place(), fmt::format("an object of more than {} keys", kMostKeys)));
   }
-  if (!keys_.back().insert(name).second) {
+  level.key_bytes += name.size();
+  key_bytes_ += name.size();
+  if (key_bytes_ > kMostKeyBytes) {
+    return keep(bad_data(place(), fmt::format("more than {} bytes of keys in objects that are not "
+                                              "closed",
+                                              kMostKeyBytes)));
+  }
+  if (!level.keys.insert(name).second) {
     return keep(
         bad_data(place(), fmt::format("the key '{}' comes twice in one object; which of them "
                                       "is meant cannot be told",

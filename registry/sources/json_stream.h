@@ -45,7 +45,8 @@ class JsonInput {
 class JsonReader : private nlohmann::json_sax<nlohmann::json> {
  public:
   static constexpr std::size_t kDeepest = 32;
-  static constexpr std::size_t kMostKeys = 4096;  // of one object
+  static constexpr std::size_t kMostKeys = 4096;                       // of one object
+  static constexpr std::size_t kMostKeyBytes = std::size_t{4} << 20U;  // of all that are open
 
   // Errors: kBadData with file and line; those of the stream and of the derived reader.
   Result<void> read(ByteStream& stream);
@@ -64,7 +65,7 @@ class JsonReader : private nlohmann::json_sax<nlohmann::json> {
   // A number, a text, true, false or null.
   virtual Result<void> on_value(nlohmann::json value) = 0;
 
-  [[nodiscard]] std::size_t depth() const { return keys_.size(); }
+  [[nodiscard]] std::size_t depth() const { return levels_.size(); }
   [[nodiscard]] std::string place() const { return input_ == nullptr ? "" : input_->place(); }
 
  private:
@@ -87,9 +88,15 @@ class JsonReader : private nlohmann::json_sax<nlohmann::json> {
   bool close();
   bool keep(const Result<void>& result);
 
+  struct Level {
+    std::unordered_set<std::string> keys;
+    std::size_t key_bytes = 0;
+  };
+
   JsonInput* input_ = nullptr;
   std::optional<Error> error_;
-  std::vector<std::unordered_set<std::string>> keys_;  // of every object that is open
+  std::vector<Level> levels_;  // every object and array that is open
+  std::size_t key_bytes_ = 0;  // of all of them
 };
 
 // A whole document of at most `largest` bytes and 2 Mi values: small values take more memory than

@@ -33,6 +33,19 @@ load helpers
   says "$output" "next       'poisonctl replay' retires them now"
 }
 
+@test "status goes by the bounds of the configuration, as all lists do" {
+  p -q record 0x2800000 0x2900000
+  ends 0 p --json status
+  same "$(json "it['retire_list_bytes']")" 8192
+  mkdir -p "$MACHINE/etc/poisonctl"
+  printf '[list]\nbounds = frames=1\n' > "$MACHINE/etc/poisonctl/poisonctl.conf"
+  ends 0 p --json status
+  same "$(json "it['retire_list_bytes']")" 4096
+  printf '[list]\nbounds = frames=x\n' > "$MACHINE/etc/poisonctl/poisonctl.conf"
+  ends 65 p status
+  says "$stderr" "poisonctl.conf: line 2: [list] bounds"
+}
+
 @test "status tells what this boot left out" {
   ends 0 p status
   says "$output" " 4 KiB left out of its map"  # the first page, which x86 kernels never use

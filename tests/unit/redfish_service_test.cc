@@ -370,6 +370,17 @@ TEST_F(RedfishServiceTest, TheSystemThatIsThisMachine) {
   EXPECT_EQ(found({""}, ours), std::pair(std::string(), std::size_t{1}));
   EXPECT_EQ(found({other}, ""), std::pair(other, std::size_t{1}));
   EXPECT_EQ(found({"", ""}, ours).first, "none");
+  // Which of two that say the same is meant, nobody can tell.
+  EXPECT_EQ(found({ours, other, swapped}, ours).first, "none");
+  // What firmware writes where there is no UUID is nobody's.
+  for (const char digit : {'0', 'f', 'F'}) {
+    const std::string unset = std::string(8, digit) + "-" + std::string(4, digit) + "-" +
+                              std::string(4, digit) + "-" + std::string(4, digit) + "-" +
+                              std::string(12, digit);
+    EXPECT_EQ(found({unset}, unset), std::pair(unset, std::size_t{1}));
+    EXPECT_EQ(found({unset, other}, unset).first, "none");
+    EXPECT_EQ(found({unset, ours}, ours).first, ours);
+  }
 }
 
 TEST(RedfishKey, IsNoPartOfAnother) {

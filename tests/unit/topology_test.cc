@@ -53,7 +53,9 @@ TEST(Topology, ItsTextReadsBack) {
        {"", "poisonctl-topology-v2\n", "poisonctl-topology-v1\nram\t0x1\n",
         "poisonctl-topology-v1\nmapping\t0x0-0x1\t\n", "poisonctl-topology-v1\nnode\tx\t0x0-0x1\n",
         "poisonctl-topology-v1\nmodule\ta\n", "poisonctl-topology-v1\n\n",
-        "poisonctl-topology-v1\nram\t0x2-0x1\n"}) {
+        "poisonctl-topology-v1\nram\t0x2-0x1\n", "poisonctl-topology-v1\r\nram\t0x0-0x1\n",
+        "poisonctl-topology-v1\ncxl\t0x0-0xfff\t0\tserial\r\n",
+        "poisonctl-topology-v1\nram\t0x0-0x1\nsystem\tu\x7f\ts\n"}) {
     EXPECT_FALSE(parse_topology(wrong, "test").ok()) << wrong;
   }
 }

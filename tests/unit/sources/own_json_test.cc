@@ -116,6 +116,22 @@ TEST(OwnJson, BoundsTokensItemsAndDepth) {
   std::string keys = "{";
   for (int i = 0; i < 5000; ++i) keys += "\"k" + std::to_string(i) + "\":0,";
   EXPECT_NE(collect_text(keys).error.find("an object of more than 4096 keys"), std::string::npos);
+  // All of those that are open together: each of them is far from its own limits.
+  std::string nested;
+  for (int i = 0; i < 6; ++i)
+    nested += "{\"" + std::string(std::size_t{1} << 19U, 'a') + "\":0,\"b\":";
+  EXPECT_EQ(collect_text(nested).error.find("of keys in objects that are not closed"),
+            std::string::npos);
+  for (int i = 0; i < 3; ++i)
+    nested += "{\"" + std::string(std::size_t{1} << 19U, 'a') + "\":0,\"b\":";
+  EXPECT_NE(collect_text(nested).error.find(
+                "more than 4194304 bytes of keys in objects that are not closed"),
+            std::string::npos);
+  // Those that are closed count no more.
+  std::string one_by_one = R"({"x":[)";
+  for (int i = 0; i < 20; ++i)
+    one_by_one += "{\"" + std::string(std::size_t{1} << 19U, 'a') + "\":0},";
+  EXPECT_EQ(collect_text(one_by_one).error.find("bytes of keys"), std::string::npos);
 }
 
 // A registry of any size: what is read does not stay in memory.
