@@ -64,6 +64,12 @@ Result<void> KhoHolder::refresh() {
     const auto generation = list_generation(*store, invocation_.registry_path());
     if (!generation) return generation.error();
     if (generation_ == *generation) return {};
+    // Under a /var that was unmounted there may be a registry of long ago.
+    if (generation_ && *generation < *generation_) {
+      return Error{ErrorCode::kBadData,
+                   fmt::format("{}: is of generation {}, older than what is held",
+                               invocation_.registry_path(), *generation)};
+    }
   }
   invocation_.forget_memory_map();
   const auto loaded = load_checked_list(invocation_);

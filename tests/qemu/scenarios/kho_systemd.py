@@ -44,6 +44,27 @@ def run(bench: Bench) -> None:
         guest.kexec_at_once(vmlinuz, INITRAMFS)
         arrived(guest, tool, expected)
 
+        expected = record_more(guest, tool, expected)
+        give_var_a_mount(guest)
+        forget(guest)
+        bench.say("systemctl kexec, which unmounts /var")
+        guest.kexec(vmlinuz, INITRAMFS)
+        arrived(guest, tool, expected)
+        expected = record_more(guest, tool, expected)
+        forget(guest)
+        bench.say("and again, by a holder that has started with it")
+        guest.kexec(vmlinuz, INITRAMFS)
+        expect(guest.check("findmnt -n -o TARGET /var").strip() == "/var", "/var is no mount")
+        arrived(guest, tool, expected)
+
+        bench.say("a registry of before in the place of the newer one")
+        guest.check("cp -a /var/lib/poisonctl /var/lib/older")
+        expected = record_more(guest, tool, expected)
+        guest.check("mv /var/lib/poisonctl /var/lib/newer && mv /var/lib/older /var/lib/poisonctl")
+        wait_until(lambda: "older than what is held; what is held stays as it was" in journal(guest),
+                   lambda: "an older list was taken: " + journal(guest))
+        guest.check("mv /var/lib/poisonctl /var/lib/older && mv /var/lib/newer /var/lib/poisonctl")
+
         # An administrator who stops the service is told what that means.
         guest.check(f"systemctl stop {HOLDER}")
         expect("nothing is held in memory any more" in journal(guest), "it ended without a word")
@@ -54,6 +75,13 @@ def run(bench: Bench) -> None:
     with start(bench, disk, initramfs, "after", CHAIN_OPTIONS) as guest:
         arrived(guest, Poisonctl.in_guest(guest, REGISTRY), expected)
         guest.power_off()
+
+
+def give_var_a_mount(guest: rig.Guest) -> None:
+    """As where /var is a file system of its own: systemd stops what requires it before it unmounts it."""
+    guest.check("mkdir /srv/var && cp -a /var/. /srv/var/ && "
+                "echo '/srv/var /var none bind 0 0' >>/etc/fstab && systemctl daemon-reload && "
+                "systemctl start var.mount")
 
 
 def record_more(guest: rig.Guest, tool: Poisonctl, expected: dict[int, str]) -> dict[int, str]:
