@@ -9,10 +9,11 @@ from steps import Bench, Poisonctl, Watch, choose_free_frames, expect, inject_ma
 def run(bench: Bench) -> None:
     with bench.boot() as guest:
         tool = Poisonctl.in_guest(guest)
-        frames = choose_free_frames(guest, 2)
+        frames = choose_free_frames(guest, 3)
 
         watch = Watch(guest, service=True)
         watch.datagrams(Watch.NOTIFY_SOCKET, "READY=1")
+        expect_poison_that_comes_back(bench, guest, tool, watch, frames[2])
         bench.say(f"machine check at {frames[0]:#x}")
         inject_machine_check(guest, frames[0])
         expect_one_incident(watch.wait_for_events(tool, frames[0], 2), "free buddy page: Recovered")
@@ -29,6 +30,31 @@ def run(bench: Bench) -> None:
         watch.datagrams(Watch.NOTIFY_SOCKET, "STOPPING=1")
         expect_fallback(bench, guest, tool)
         guest.power_off()
+
+
+def expect_poison_that_comes_back(bench: Bench, guest: rig.Guest, tool: Poisonctl, watch: Watch,
+                                  frame: int) -> None:
+    """As after a module is exchanged in a running machine. Before any machine check: after one the
+    kernel takes no flag back (hw_memory_failure in mm/memory-failure.c)."""
+    offline = f"echo {frame:#x} >/sys/devices/system/memory/soft_offline_page"
+    guest.check(offline)
+    watch.wait_for_events(tool, frame, 1, "kernel")
+    tool.run("resolve", f"{frame:#x}", "--as", "replaced", "--reason", "another module")
+    guest.check(f"echo {frame // 4096:#x} >/sys/kernel/debug/hwpoison/unpoison-pfn")
+    events = watch.wait_for_events(tool, frame, 2, "kernel")
+    expect([e["kind"] for e in events] == ["poisoned", "unpoisoned"], f"the log has {events}")
+    expect(not conditions_of(tool, frame), "a flag that is taken back opens a record")
+    guest.check(offline)
+    events = watch.wait_for_events(tool, frame, 3, "kernel")
+    expect(conditions_of(tool, frame) == ["faulty"],
+           f"poison that came back is not to be retired: {events}")
+    bench.say(f"{frame:#x}: soft offlined, given back, and soft offlined again")
+
+
+def conditions_of(tool: Poisonctl, frame: int) -> list[str]:
+    """Of a record that is not resolved."""
+    records = tool.json("list", schema="poisonctl/records-v1")["records"]
+    return [r["condition"] for r in records if r["address"] == frame]
 
 
 def expect_journal(watch: Watch, frame: int) -> None:
