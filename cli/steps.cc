@@ -358,22 +358,47 @@ Result<ImportSummary> store_events(Invocation& invocation, Store::Mode mode,
   return store_all(invocation, *import, events);
 }
 
+namespace {
+
+Result<std::vector<ByteRange>> poisoned_before(const std::string& registry,
+                                               const std::string& boot_id) {
+  auto store = Store::open(registry, Store::Mode::kWrite);
+  if (store) return store->poisoned_in(kKernelSource, boot_id);
+  if (store.error().code == ErrorCode::kNoInput) return std::vector<ByteRange>();
+  return store.error();
+}
+
+// What was poisoned in this boot, and was not found so.
+std::vector<Event> gone_since(const PageFlagScan& scan, PageShift shift) {
+  std::vector<Event> events;
+  if (!scan.poisoned_before || scan.found.scanned == 0) return events;
+  std::vector<ByteRange> flagged;
+  for (const Event& event : scan.found.events) flagged.push_back(*event.range);
+  const RangeSet poisoned = RangeSet::from_ranges(std::move(flagged));
+  for (const ByteRange& range : *scan.poisoned_before) {
+    if (poisoned.overlaps(range)) continue;
+    Event event;
+    event.kind = EventKind::kUnpoisoned;
+    event.range = range;
+    event.granularity = shift.page_size();
+    event.evidence =
+        fmt::format("kpageflags: no HWPOISON there, {} bytes of RAM read, page_size={}",
+                    scan.found.scanned, shift.page_size());
+    events.push_back(std::move(event));
+  }
+  return events;
+}
+
+}  // namespace
+
 Result<PageFlagScan> scan_page_flags(const std::string& registry, const SysRoot& sysroot,
                                      const Machine& machine, KernelSourceOptions options) {
-  PageFlagScan scan;
-  auto store = Store::open(registry, Store::Mode::kWrite);
-  if (!store && store.error().code != ErrorCode::kNoInput) return store.error();
-  if (store) {
-    auto poisoned = store->poisoned_in(kKernelSource, machine.boot_id);
-    if (!poisoned) return poisoned.error();
-    scan.poisoned_before = *std::move(poisoned);
-  }
+  auto before = poisoned_before(registry, machine.boot_id);
   // The kernel counts nothing any more, too, when all of them are gone.
-  options.full = options.full || !scan.poisoned_before.empty();
+  options.full = options.full || (before && !before->empty());
   auto found = collect_from_kernel(sysroot, machine, options);
   if (!found) return found.error();
-  scan.found = *std::move(found);
-  return scan;
+  return PageFlagScan{.poisoned_before = std::move(before), .found = *std::move(found)};
 }
 
 Result<StoredScan> store_scan(Invocation& invocation, const PageFlagScan& scan) {
@@ -381,25 +406,15 @@ Result<StoredScan> store_scan(Invocation& invocation, const PageFlagScan& scan) 
   if (!provenance) return provenance.error();
   provenance->source_version = provenance->kernel_release;
   std::vector<Event> events = scan.found.events;
-  std::vector<ByteRange> flagged;
-  for (const Event& event : events) flagged.push_back(*event.range);
-  const RangeSet poisoned = RangeSet::from_ranges(std::move(flagged));
-  for (const ByteRange& range : scan.poisoned_before) {
-    if (scan.found.scanned == 0 || poisoned.overlaps(range)) continue;
-    Event event;
-    event.kind = EventKind::kUnpoisoned;
-    event.range = range;
-    event.granularity = provenance->page_shift.page_size();
-    event.evidence =
-        fmt::format("kpageflags: no HWPOISON there, {} bytes of RAM read, page_size={}",
-                    scan.found.scanned, provenance->page_shift.page_size());
-    events.push_back(std::move(event));
+  const std::vector<Event> gone = gone_since(scan, provenance->page_shift);
+  events.insert(events.end(), gone.begin(), gone.end());
+  StoredScan stored{.summary = {}, .unpoisoned = gone.size()};
+  if (!events.empty()) {
+    const auto summary = store_events(invocation, Store::Mode::kCreate, *provenance, events);
+    if (!summary) return summary.error();
+    stored.summary = *summary;
   }
-  StoredScan stored{.summary = {}, .unpoisoned = events.size() - scan.found.events.size()};
-  if (events.empty()) return stored;
-  const auto summary = store_events(invocation, Store::Mode::kCreate, *provenance, events);
-  if (!summary) return summary.error();
-  stored.summary = *summary;
+  if (!scan.poisoned_before) return scan.poisoned_before.error();
   return stored;
 }
 

@@ -85,15 +85,15 @@ Result<ImportSummary> store_resolutions(Invocation& invocation, const Provenance
                                         std::int64_t read_up_to);
 // Page flags as a scan read them, and what the same boot had poisoned before it.
 struct PageFlagScan {
-  std::vector<ByteRange> poisoned_before;
+  Result<std::vector<ByteRange>> poisoned_before;  // errors: those of the registry
   KernelSourceResult found;
 };
-// Needs no invocation, so that it can run in a thread of its own. Errors: those of Store::open, but
-// for a registry that does not exist, and of collect_from_kernel.
+// Needs no invocation, so that it can run in a thread of its own. Errors: those of
+// collect_from_kernel.
 Result<PageFlagScan> scan_page_flags(const std::string& registry, const SysRoot& sysroot,
                                      const Machine& machine, KernelSourceOptions options);
 // Stores what it found poisoned, and what is so no more: if that comes back in the same boot, it is
-// news.
+// news. Errors: also that of poisoned_before, when what was found is stored.
 struct StoredScan {
   ImportSummary summary;
   std::size_t unpoisoned = 0;  // ranges, of those that were added

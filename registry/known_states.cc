@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -65,22 +66,30 @@ Result<void> KnownStates::read_on(std::int64_t address, Place& place) {
 Result<std::vector<ByteRange>> read_poisoned(const sqlite::Database& database,
                                              const std::string& source,
                                              const std::string& boot_id) {
-  auto states = database.prepare(
-      "SELECT address, size, kind FROM event JOIN import ON import.id = event.import "
-      "WHERE kind IN ('poisoned', 'unpoisoned') AND address IS NOT NULL AND observed_ns IS NULL "
-      "AND foreign_host = '' AND import.source = ?1 AND import.boot_id = ?2 ORDER BY event.id");
-  if (!states) return states.error();
-  states->bind(1, source).bind(2, boot_id);
+  // In pieces: while a statement runs nobody can write. So all is asked here and not in the query,
+  // which would pass by any number of entries in one step.
+  constexpr std::uint64_t kPiece = 16384;
+  auto piece = database.prepare(
+      "SELECT event.id, address, size, kind, observed_ns, foreign_host, import.source, "
+      "import.boot_id FROM event JOIN import ON import.id = event.import WHERE event.id > ?1 "
+      "ORDER BY event.id LIMIT ?2");
+  if (!piece) return piece.error();
   std::set<std::pair<std::int64_t, std::int64_t>> poisoned;
-  for (;;) {
-    const auto row = states->step();
-    if (!row) return row.error();
-    if (!*row) break;
-    const std::pair place(states->integer(0), states->integer(1));
-    if (event_kind_from(states->text(2)) == EventKind::kPoisoned) {
-      poisoned.insert(place);
-    } else {
-      poisoned.erase(place);
+  std::int64_t last = std::numeric_limits<std::int64_t>::min();
+  for (std::uint64_t rows = kPiece; rows == kPiece;) {
+    piece->reset();
+    piece->bind(1, last).bind(2, std::int64_t{kPiece});
+    for (rows = 0;; ++rows) {
+      const auto row = piece->step();
+      if (!row) return row.error();
+      if (!*row) break;
+      last = piece->integer(0);
+      const auto kind = event_kind_from(piece->text(3));
+      const bool is_state = !piece->is_null(1) && piece->is_null(4) && piece->text(5).empty();
+      if (!is_state || piece->text(6) != source || piece->text(7) != boot_id) continue;
+      const std::pair place(piece->integer(1), piece->integer(2));
+      if (kind == EventKind::kPoisoned) poisoned.insert(place);
+      if (kind == EventKind::kUnpoisoned) poisoned.erase(place);
     }
   }
   std::vector<ByteRange> ranges;

@@ -612,6 +612,16 @@ TEST_F(StoreRecordsTest, ManySizesAtOneAddressAreToldApart) {
   EXPECT_EQ(add(poisoned).known, kSizes);
 }
 
+// More than are read in one go.
+TEST_F(StoreRecordsTest, PoisonedIsWhatTheWholeLogLeaves) {
+  add({event_of(kPoisoned, frame_at(1)), event_of(kPoisoned, frame_at(2))});
+  add(std::vector<Event>(20'000, corrected(5, 1, at_second(0))));
+  add({event_of(kUnpoisoned, frame_at(1)), event_of(kPoisoned, frame_at(3))});
+  auto store = Store::open(path(), Store::Mode::kRead);
+  EXPECT_EQ(store->poisoned_in("edac", "boot-1").value(),
+            (std::vector<ByteRange>{frame_at(2), frame_at(3)}));
+}
+
 TEST_F(StoreRecordsTest, NothingIsUnpoisonedThatHasNoRecord) {
   auto store = Store::open(path(), Store::Mode::kCreate);
   const Event gone[] = {event_of(kUnpoisoned, frame_at(1))};
