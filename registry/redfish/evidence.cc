@@ -29,8 +29,8 @@ std::string uuid_digits(std::string_view text) {
     }
   }
   // All zeros and all ones are no identity: DSP0134, 7.2.1.
-  const bool set = digits.find_first_not_of("0") != std::string::npos &&
-                   digits.find_first_not_of("f") != std::string::npos;
+  const bool set = digits.find_first_not_of('0') != std::string::npos &&
+                   digits.find_first_not_of('f') != std::string::npos;
   return digits.size() == kDigits && set ? digits : std::string();
 }
 
