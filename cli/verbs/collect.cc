@@ -197,7 +197,8 @@ void take_placeless(KnownOfCxl& known, const StoredEvent& stored) {
   known.repaired.erase(label);
   known.without_place.push_back(stored);
 }
-// Whether what was repaired has a place, and was seen to be bad there after entry `id`.
+// Whether what was repaired has a place, and was seen to be bad there after entry `id`. What is about
+// the whole frame, as page flags are and what 'apply cxl' says of a clearing, is not about this line.
 Result<bool> is_bad_since(Store& store, const CxlAddressMap& map, const CxlDevicePlace& place,
                           std::int64_t id) {
   const auto located = map.locate(place.serial, place.bytes);
@@ -205,7 +206,10 @@ Result<bool> is_bad_since(Store& store, const CxlAddressMap& map, const CxlDevic
   bool bad = false;
   for (const ByteRange& range : located->host.ranges()) {
     auto read = store.for_each_event_about(range, [&](const StoredEvent& stored) {
-      bad = bad || (stored.id > id && is_observation(stored.event.kind));
+      const Event& event = stored.event;
+      const bool of_lines = event.range->size() < PageShift::smallest().page_size() &&
+                            stored.provenance.source != kCxlRepairSource;
+      bad = bad || (stored.id > id && is_observation(event.kind) && of_lines);
       return !bad;
     });
     if (!read) return read.error();

@@ -203,6 +203,8 @@ def two_of_one_frame(bench: Bench, guest: rig.Guest, tool: Poisonctl) -> None:
     expect(name_of(one) not in said.text, f"what is repaired for good is repaired again: {said.text}")
     said.expect_said(other, "which no event told")
     expect("nothing new" in collect(guest), "what is repaired for good is still on a list")
+    # What is said of the other one is said of their frame.
+    Applied(guest, "--repair none --clear-poison", 0, 1).expect_said(other, "overwritten with zeros")
     inject_poison(guest, *one)
     expect("1 recorded" in collect(guest), "what went bad again was not recorded")
     expect("nothing new" in collect(guest), "the same list is new each time")
