@@ -197,8 +197,9 @@ void take_placeless(KnownOfCxl& known, const StoredEvent& stored) {
   known.repaired.erase(label);
   known.without_place.push_back(stored);
 }
-// Whether what was repaired has a place, and was seen to be bad there after entry `id`. What is about
-// the whole frame, as page flags are and what 'apply cxl' says of a clearing, is not about this line.
+// Whether what was repaired has a place, and was seen to be bad there after entry `id`. What is
+// about the whole frame, as page flags are and what 'apply cxl' says of a clearing, is not about
+// this line.
 Result<bool> is_bad_since(Store& store, const CxlAddressMap& map, const CxlDevicePlace& place,
                           std::int64_t id) {
   const auto located = map.locate(place.serial, place.bytes);
