@@ -66,6 +66,8 @@ struct RepairPlan {
   std::map<std::uint64_t, RepairFunctions> functions;  // by serial number
   // Records of CXL memory of which no line is known: nothing can be repaired, and nothing resolved.
   std::vector<ByteRange> without_line;
+  // Records that are not resolved, and all of whose lines were repaired for good.
+  std::vector<ByteRange> repaired;
   std::size_t elsewhere = 0;  // entries about devices that are not in this machine
   bool clear_only = false;    // --repair none: no function is looked for
 };
@@ -167,8 +169,11 @@ Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap&
     const auto place = cxl_place_from(stored.event.label);
     if (place && stored.provenance.source == kCxlRepairSource &&
         stored.event.result == kCxlRepaired) {
-      std::erase_if(plan.jobs,
-                    [&](const Job& job) { return job.place == *place && job.newest < stored.id; });
+      std::erase_if(plan.jobs, [&](const Job& job) {
+        const bool done = job.place == *place && job.newest < stored.id;
+        if (done) plan.repaired.insert(plan.repaired.end(), job.records.begin(), job.records.end());
+        return done;
+      });
       return true;
     }
     if (!place || !is_seen_here(stored.event) || !is_meant(stored.event.kind, with_injected)) {
@@ -186,6 +191,11 @@ Result<RepairPlan> jobs_of_registry(Invocation& invocation, const CxlAddressMap&
     return true;
   });
   if (!read) return read.error();
+  for (const Job& job : plan.jobs) {
+    for (const ByteRange& record : job.records) std::erase(plan.repaired, record);
+  }
+  std::sort(plan.repaired.begin(), plan.repaired.end());
+  plan.repaired.erase(std::unique(plan.repaired.begin(), plan.repaired.end()), plan.repaired.end());
   return plan;
 }
 
@@ -284,7 +294,15 @@ void print_plan(Output& output, const RepairPlan& plan, const RepairPolicy& poli
                     "asks the devices",
                     to_text(record)));
   }
-  if (plan.jobs.empty() && plan.without_line.empty()) output.line("nothing to repair");
+  for (const ByteRange& record : plan.repaired) {
+    output.line(
+        fmt::format("repaired before {}: each line of it that is known; 'poisonctl resolve {} --as "
+                    "repaired' ends its record",
+                    to_text(record), to_text(record)));
+  }
+  if (plan.jobs.empty() && plan.without_line.empty() && plan.repaired.empty()) {
+    output.line("nothing to repair");
+  }
   if (plan.elsewhere != 0) {
     output.note(
         fmt::format("{} about CXL devices that are not here", counted(plan.elsewhere, "entry")));
@@ -543,7 +561,7 @@ void print_repaired(const Invocation& invocation, Output& output, const Job& job
 Result<ExitStatus> conclude(Invocation& invocation, const RepairPlan& plan,
                             const RepairPolicy& policy) {
   Output& output = invocation.output();
-  bool all = plan.without_line.empty();
+  bool all = plan.without_line.empty() && plan.repaired.empty();
   for (const Job& job : plan.jobs) {
     all = all && (plan.clear_only ? is_cleared(job) : job.repaired) && has_left_list(job) &&
           job.not_to_clear.empty();
@@ -606,7 +624,7 @@ Result<ExitStatus> apply_cxl(Invocation& invocation) {
   print_plan(invocation.output(), *plan, *policy);
   const bool anything = std::any_of(plan->jobs.begin(), plan->jobs.end(),
                                     [&](const Job& job) { return is_planned(*plan, job); });
-  const bool refused = !plan->without_line.empty() ||
+  const bool refused = !plan->without_line.empty() || !plan->repaired.empty() ||
                        std::any_of(plan->jobs.begin(), plan->jobs.end(),
                                    [&](const Job& job) { return !is_planned(*plan, job); });
   if (invocation.has("dry-run") || !anything) return refused ? kExitFindings : kExitDone;

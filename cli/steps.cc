@@ -405,26 +405,30 @@ Result<StoredScan> store_scan(Invocation& invocation, const PageFlagScan& scan) 
   auto provenance = invocation.provenance(kKernelSource);
   if (!provenance) return provenance.error();
   provenance->source_version = provenance->kernel_release;
-  std::vector<Event> events = scan.found.events;
-  const std::vector<Event> gone = gone_since(scan, provenance->page_shift);
-  events.insert(events.end(), gone.begin(), gone.end());
-  StoredScan stored{.summary = {}, .unpoisoned = gone.size()};
-  if (!events.empty()) {
-    const auto summary = store_events(invocation, Store::Mode::kCreate, *provenance, events);
+  StoredScan stored;
+  if (!scan.found.events.empty()) {
+    const auto summary =
+        store_events(invocation, Store::Mode::kCreate, *provenance, scan.found.events);
     if (!summary) return summary.error();
-    stored.summary = *summary;
+    stored.poisoned = *summary;
+  }
+  const std::vector<Event> gone = gone_since(scan, provenance->page_shift);
+  if (!gone.empty()) {
+    // By itself: of these, too, another process may have stored some meanwhile.
+    const auto summary = store_events(invocation, Store::Mode::kWrite, *provenance, gone);
+    if (!summary) return summary.error();
+    stored.unpoisoned = summary->added;
   }
   if (!scan.poisoned_before) return scan.poisoned_before.error();
   return stored;
 }
 
 std::string to_text(const StoredScan& stored, const std::string& registry) {
-  const std::size_t all = stored.summary.added + stored.summary.known;
+  const std::uint64_t flagged = stored.poisoned.added + stored.poisoned.known;
   std::string text;
-  if (all > stored.unpoisoned) {
+  if (flagged != 0) {
     text = fmt::format("{} poisoned in page flags: {} recorded in {}, {} known from this boot",
-                       all - stored.unpoisoned, stored.summary.added - stored.unpoisoned, registry,
-                       stored.summary.known);
+                       flagged, stored.poisoned.added, registry, stored.poisoned.known);
   }
   if (stored.unpoisoned != 0) {
     text += fmt::format(

@@ -95,8 +95,8 @@ Result<PageFlagScan> scan_page_flags(const std::string& registry, const SysRoot&
 // Stores what it found poisoned, and what is so no more: if that comes back in the same boot, it is
 // news. Errors: also that of poisoned_before, when what was found is stored.
 struct StoredScan {
-  ImportSummary summary;
-  std::size_t unpoisoned = 0;  // ranges, of those that were added
+  ImportSummary poisoned;
+  std::uint64_t unpoisoned = 0;  // ranges that this is new of
 };
 Result<StoredScan> store_scan(Invocation& invocation, const PageFlagScan& scan);
 // For people; empty when there is nothing to tell.

@@ -417,10 +417,10 @@ Result<void> Watcher::finish_scan() {
 Result<void> Watcher::take_scan(const PageFlagScan& scan) {
   const auto stored = store_scan(invocation_, scan);
   if (!stored) return stored.error();
-  const ImportSummary& summary = stored->summary;
-  if (summary.added + summary.known == 0) return {};
-  if (summary.added != 0) {
-    refresh_wanted_ = refresh_wanted_ || summary.added > stored->unpoisoned;
+  const bool news = stored->poisoned.added != 0;
+  if (!news && stored->poisoned.known + stored->unpoisoned == 0) return {};
+  refresh_wanted_ = refresh_wanted_ || news;
+  if (news || stored->unpoisoned != 0) {
     invocation_.output().note(to_text(*stored, invocation_.registry_path()));
   }
   invocation_.forget_memory_map();

@@ -89,6 +89,28 @@ refused cxl serial 0xabcd0001 dpa 0x10002000+0x80: it has 2 lines of 64 bytes: e
   same "$output" "repair cxl serial 0xabcd0001 dpa 0x1080+0x40, in 0x300001000-0x300001fff: temporary ppr"
 }
 
+@test "a record all of whose lines were repaired is named, and nothing is ordered for it" {
+  make_cxl
+  printf 'address,size\n0x300001000,64\n' | p -q collect csv -
+  # As when the line was repaired at a time when no region had its memory.
+  python3 -c '
+import sqlite3, sys
+registry = sqlite3.connect(sys.argv[1])
+for table, change in (("import", {"id": 2, "source": "cxl-repair"}),
+                      ("event", {"id": 2, "import": 2, "address": None, "size": None, "result": "repaired",
+                                 "label": "cxl serial 0xabcd0001 dpa 0x1000+0x40"})):
+    row = registry.execute(f"SELECT * FROM {table}")
+    values = dict(zip((column[0] for column in row.description), row.fetchone())) | change
+    registry.execute(f"INSERT INTO {table} ({chr(44).join(values)}) VALUES ({chr(44).join(chr(63) * len(values))})",
+                     tuple(values.values()))
+registry.commit()' "$REGISTRY"
+  ends 1 p apply cxl --dry-run
+  same "$output" "repaired before 0x300001000-0x300001fff: each line of it that is known; 'poisonctl resolve 0x300001000-0x300001fff --as repaired' ends its record"
+  ends 0 p resolve 0x300001000-0x300001fff --as repaired --reason "apply cxl"
+  ends 0 p apply cxl --dry-run
+  same "$output" "nothing to repair"
+}
+
 @test "what a test injected is left alone unless it is asked for" {
   make_cxl
   listing 0x10001000 64 | sed s/Internal/Injected/ | p -q collect cxl -

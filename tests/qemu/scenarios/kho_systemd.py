@@ -2,6 +2,8 @@
 in the shutdown, it gets the list, and has retired the frames before the services start. The registry
 is deleted before each kexec, so that what is there afterwards came through memory."""
 
+from typing import Callable
+
 import rig
 from debian_system import REGISTRY, start, switch_initramfs, system_disk
 from kho_steps import CHAIN_OPTIONS, expect_conditions, scratch_frames
@@ -21,41 +23,37 @@ def run(bench: Bench) -> None:
         vmlinuz = f"/boot/vmlinuz-{guest.release}"
         guest.check(f"systemctl enable --now {HOLDER} poisonctl-replay.service")
         tool = Poisonctl.in_guest(guest, REGISTRY)
-        expected = record_more(guest, tool, {})
-        forget(guest)
-        bench.say("systemctl kexec")
-        guest.kexec(vmlinuz, INITRAMFS)
-        arrived(guest, tool, expected)
+        expected: dict[int, str] = {}
 
-        expected = record_more(guest, tool, expected)
-        forget(guest)
-        bench.say("kexec -e: nothing is stopped, nobody knows of poisonctl")
-        guest.kexec_at_once(vmlinuz, INITRAMFS)
-        arrived(guest, tool, expected)
+        def hand_over(how: str, kexec: Callable[[], None]) -> dict[int, str]:
+            more = record_more(guest, tool, expected)
+            forget(guest)
+            bench.say(how)
+            kexec()
+            arrived(guest, tool, more)
+            return more
 
-        expected = record_more(guest, tool, expected)
-        forget(guest)
-        bench.say("the holder is killed, and kexec -e before it starts again")
-        later = f"/run/systemd/system/{HOLDER}.d"
-        guest.check(f"mkdir -p {later} && printf '[Service]\\nRestartSec=1h\\n' >{later}/later.conf && "
-                    f"systemctl daemon-reload && systemctl kill -s KILL {HOLDER}")
-        wait_until(lambda: guest.run(f"systemctl is-active {HOLDER}").text.strip() == "activating",
-                   lambda: guest.run(f"systemctl status {HOLDER}").text)
-        guest.kexec_at_once(vmlinuz, INITRAMFS)
-        arrived(guest, tool, expected)
+        def by_systemd() -> None:
+            guest.kexec(vmlinuz, INITRAMFS)
 
-        expected = record_more(guest, tool, expected)
+        def at_once() -> None:
+            guest.kexec_at_once(vmlinuz, INITRAMFS)
+
+        def without_holder() -> None:
+            later = f"/run/systemd/system/{HOLDER}.d"
+            guest.check(f"mkdir -p {later} && printf '[Service]\\nRestartSec=1h\\n' >{later}/later.conf && "
+                        f"systemctl daemon-reload && systemctl kill -s KILL {HOLDER}")
+            wait_until(lambda: guest.run(f"systemctl is-active {HOLDER}").text.strip() == "activating",
+                       lambda: guest.run(f"systemctl status {HOLDER}").text)
+            at_once()
+
+        expected = hand_over("systemctl kexec", by_systemd)
+        expected = hand_over("kexec -e: nothing is stopped, nobody knows of poisonctl", at_once)
+        expected = hand_over("the holder is killed, and kexec -e before it starts again", without_holder)
         give_var_a_mount(guest)
-        forget(guest)
-        bench.say("systemctl kexec, which unmounts /var")
-        guest.kexec(vmlinuz, INITRAMFS)
-        arrived(guest, tool, expected)
-        expected = record_more(guest, tool, expected)
-        forget(guest)
-        bench.say("and again, by a holder that has started with it")
-        guest.kexec(vmlinuz, INITRAMFS)
+        expected = hand_over("systemctl kexec, which unmounts /var", by_systemd)
         expect(guest.check("findmnt -n -o TARGET /var").strip() == "/var", "/var is no mount")
-        arrived(guest, tool, expected)
+        expected = hand_over("and again, by a holder that has started with it", by_systemd)
 
         bench.say("a registry of before in the place of the newer one")
         guest.check("cp -a /var/lib/poisonctl /var/lib/older")
