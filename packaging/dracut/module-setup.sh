@@ -23,9 +23,17 @@ install() {
   # shellcheck disable=SC2154 # dracut sets it
   inst_hook cmdline 00 "$moddir/poison-replay.sh"
 
-  # The keys that the administrator trusts, and the one that signs the lists of this machine.
   # shellcheck disable=SC2154 # dracut sets it
   mkdir -p "$initdir/etc/poisonctl"
+
+  # Not as /poisonctl/handover, where kexec and boot loaders put a newer one: this would replace it.
+  list=$initdir/etc/poisonctl/handover
+  if [[ -f /var/lib/poisonctl/registry.db ]]; then
+    poisonctl -q handover make -o "$list" || status=$?
+  fi
+
+  # The keys that the administrator trusts, and the one that signs the lists of this machine: after the list, with
+  # which it may have been made.
   {
     # Its last line may have no end.
     if [[ -f /etc/poisonctl/trusted-keys ]]; then cat /etc/poisonctl/trusted-keys; echo; fi
@@ -41,14 +49,9 @@ install() {
   # Where firmware has no UUID, this tells for which machine a list is.
   if [[ -f /etc/machine-id ]]; then cp /etc/machine-id "$initdir/etc/machine-id"; fi
 
-  # Not as /poisonctl/handover, where kexec and boot loaders put a newer one: this would replace it.
-  list=$initdir/etc/poisonctl/handover
-  if [[ -f /var/lib/poisonctl/registry.db ]]; then
-    poisonctl -q handover make -o "$list" || status=$?
-    # Status 1: made, and something was refused, which 'poisonctl check' tells.
-    if ((status > 1)); then
-      derror "poisonctl: the list of bad memory could not be made (status $status)"
-      return 1
-    fi
+  # Status 1: made, and something was refused, which 'poisonctl check' tells.
+  if ((status > 1)); then
+    derror "poisonctl: the list of bad memory could not be made (status $status)"
+    return 1
   fi
 }

@@ -266,6 +266,36 @@ a_list() {
   grep -q '! -e /proc/vmcore' "$hook" "$HERE/../../packaging/dracut/poison-replay.sh"
 }
 
+# A hook of initramfs-tools or dracut ($1), as a script that looks at the test machine and makes image/.
+hook_script() {
+  mkdir -p image programs
+  printf '#!/bin/sh\nexec %q --sysroot %q --registry %q "$@"\n' "$POISONCTL" "$MACHINE" "$REGISTRY" >programs/poisonctl
+  chmod +x programs/poisonctl
+  echo 'copy_exec() { :; }' >hook-functions
+  sed -e "s#/var/lib/poisonctl/registry.db#$REGISTRY#; s#/usr/share/initramfs-tools/hook-functions#./hook-functions#" \
+    -e "s#/etc/poisonctl/trusted-keys\\([] ;]\\)#$MACHINE&#g; s# /etc/machine-id# $MACHINE/etc/machine-id#g" \
+    "$HERE/../../packaging/$1"
+}
+
+@test "an image trusts the key that is made with its list" {
+  cd "$BATS_TEST_TMPDIR"
+  p -q record $FREE
+  hook_script initramfs-tools/hooks/poisonctl >hook
+  { hook_script dracut/module-setup.sh
+    printf '%s\n' 'inst_binary() { :; }' 'inst_hook() { :; }' 'derror() { echo "$*" >&2; }' install
+  } >module
+  local words
+  for words in "sh hook" "bash module"; do
+    rm -rf image "$REGISTRY".key
+    mkdir image
+    # shellcheck disable=SC2086 # words
+    ends 0 env PATH="$PWD/programs:$PATH" DESTDIR="$PWD/image" initdir="$PWD/image" moddir=. $words
+    grep -qxF "$(p handover key)" image/etc/poisonctl/trusted-keys
+    [ -s image/etc/poisonctl/handover ]
+    [ -s image/etc/poisonctl/bounds ]
+  done
+}
+
 @test "a replay that is told to end writes down what the kernel has said" {
   a_list
   # At the moment that the report is to take its name: the orders are given.
