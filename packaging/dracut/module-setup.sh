@@ -17,7 +17,7 @@ depends() {
 
 # called by dracut
 install() {
-  local list status=0
+  local status=0
   inst_binary poison-replay
   # The first hook of all: each moment lets the kernel take one more frame.
   # shellcheck disable=SC2154 # dracut sets it
@@ -27,9 +27,8 @@ install() {
   mkdir -p "$initdir/etc/poisonctl"
 
   # Not as /poisonctl/handover, where kexec and boot loaders put a newer one: this would replace it.
-  list=$initdir/etc/poisonctl/handover
   if [[ -f /var/lib/poisonctl/registry.db ]]; then
-    poisonctl -q handover make -o "$list" || status=$?
+    poisonctl -q handover make -o "$initdir/etc/poisonctl/handover" || status=$?
   fi
 
   # The keys that the administrator trusts, and the one that signs the lists of this machine: after the list, with
